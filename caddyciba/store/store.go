@@ -19,8 +19,10 @@ import (
 	"time"
 )
 
-// Errors that every engine returns, possibly wrapped. Any other error means
-// that the engine could not do its work: the caller must fail closed.
+// Errors that every engine returns, possibly wrapped. After one of these
+// nothing was written. Any other error means that the engine could not do its
+// work, and for a write it leaves open whether the write happened: the caller
+// must fail closed, and learns the truth by reading the record again.
 var (
 	// ErrNotFound says that no record with this kind and id exists, or that
 	// its expiry has passed.
@@ -33,15 +35,23 @@ var (
 	// caller has read. Somebody else's write came first.
 	ErrConflict = errors.New("record was changed by another writer")
 
+	// ErrInvalid says that a name, the data or another argument is outside the
+	// limits below. It is a mistake of the caller that no repetition cures.
+	ErrInvalid = errors.New("invalid store argument")
+
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("store is closed")
 )
 
-// Limits on names, in bytes, so that every engine can use them as keys.
+// Limits on names and data, in bytes, and on the number of index entries of a
+// record. Every engine can bear them, so that a record which one engine takes
+// is taken by all.
 const (
-	MaxKind  = 64
-	MaxID    = 512
-	MaxIndex = 512
+	MaxKind    = 64
+	MaxID      = 512
+	MaxIndex   = 512
+	MaxIndexes = 32
+	MaxData    = 64 << 20
 )
 
 // Record is one unit of state. The store copies records on their way in and
@@ -56,16 +66,22 @@ type Record struct {
 
 	// Version is counted by the store: 1 after Create, one more after each
 	// Update. Update writes only if the stored version is still this one.
+	// A record that is created again, after its predecessor was deleted or
+	// had expired, starts at 1 again.
 	Version uint64
 
-	// Data is the caller's, whatever it likes.
+	// Data is the caller's, whatever it likes, up to MaxData bytes. Empty and
+	// nil data are the same, and are read back as nil.
 	Data []byte
 
-	// Indexes are the entries under which List finds the record.
+	// Indexes are the entries under which List finds the record, at most
+	// MaxIndexes of them. Their order is kept; an entry given twice counts
+	// once.
 	Indexes []Index
 
 	// Expires is when the record stops to exist for all readers, by the
-	// store's clock, with millisecond precision. Zero means never.
+	// store's clock. It is cut to whole milliseconds and read back in UTC.
+	// Zero means never.
 	Expires time.Time
 }
 
@@ -81,11 +97,16 @@ type Index struct {
 // Store is safe for concurrent use. A write that returned nil is durable as far
 // as the engine can make it so, and visible to every later read on every node.
 //
+// Every method that takes a context returns its error, wrapped or not, when it
+// ends before the work is done. A write that had begun by then may still
+// happen.
+//
 // Several processes may share a PostgreSQL store; a bbolt file has one process
 // at a time; a memory store is its process's own and gone with it.
 type Store interface {
 	// Create writes a record that does not exist yet, or whose predecessor has
-	// expired, and sets r.Version to 1. Otherwise it returns ErrExists.
+	// expired, and sets r.Version to 1. Otherwise it returns ErrExists. The
+	// version that r had before does not matter.
 	Create(ctx context.Context, r *Record) error
 
 	// Get returns the record, or ErrNotFound.
@@ -101,16 +122,23 @@ type Store interface {
 	Delete(ctx context.Context, kind, id string, version uint64) error
 
 	// List returns records of a kind that carry the index entry, ordered by
-	// id, starting behind the id after, at most limit of them (limit must be
-	// positive). Expired records are left out.
+	// the bytes of their ids, starting behind the id after ("" for the first),
+	// at most limit of them (limit must be positive). Expired records are left
+	// out. A result shorter than limit is the last page.
 	List(ctx context.Context, kind string, index Index, after string, limit int) ([]*Record, error)
 
 	// Watch reports changes of one record: the channel receives a value after
 	// each Create, Update and Delete of it on any node. Values are merged
 	// when the receiver is slow, so a receiver reads the record again and must
-	// bear a wake-up without a change. Stop ends the watch; it must be called
-	// and may be called more than once. Read the record after Watch returned
-	// and before waiting, or a change in between is missed.
+	// bear a wake-up without a change. Expiry wakes nobody. Stop ends the
+	// watch; it must be called and may be called more than once. The channel
+	// is never closed.
+	//
+	// Read the record after Watch returned and before waiting, or a change in
+	// between is missed. Closing the store wakes every watch once. Where nodes
+	// share a store, a node that dies between its write and its word of it
+	// leaves the others asleep: a receiver that waits long also looks again by
+	// its own timer.
 	Watch(kind, id string) (changes <-chan struct{}, stop func())
 
 	// WatchIndex reports in the same way changes of any record of the kind that
@@ -120,6 +148,7 @@ type Store interface {
 	// Ping reports whether the store can serve reads and writes now.
 	Ping(ctx context.Context) error
 
-	// Close releases what the store holds. Later calls return ErrClosed.
+	// Close ends what has begun and releases what the store holds. Later calls
+	// return ErrClosed, except for Close itself, which then returns nil.
 	Close() error
 }
