@@ -1,0 +1,152 @@
+package provider
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// accessTokenType is the typ header of RFC 9068 section 2.1.
+const accessTokenType jose.ContentType = "at+jwt"
+
+// accessTokenClaims are the claims of RFC 9068 section 2.2.
+type accessTokenClaims struct {
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience audience `json:"aud"`
+	Expires  int64    `json:"exp"`
+	IssuedAt int64    `json:"iat"`
+	ID       string   `json:"jti"`
+	ClientID string   `json:"client_id"`
+	Scope    string   `json:"scope"`
+	AuthTime int64    `json:"auth_time"`
+	ACR      string   `json:"acr,omitempty"`
+	AMR      []string `json:"amr,omitempty"`
+
+	// Transaction is the public id of the request, so that what happens with
+	// the token can be traced to the approval (RFC 8417 section 2.2).
+	Transaction string `json:"txn"`
+}
+
+// accessToken makes the access token of an approved request.
+func (p *Provider) accessToken(set *keySet, user *User, h *heldRequest, now time.Time) (string, error) {
+	key := set.active[p.signingAlgs[0]]
+	if key == nil {
+		return "", errors.New("there is no key for access tokens")
+	}
+	jti, err := randomToken(p.cfg.Rand, 16)
+	if err != nil {
+		return "", err
+	}
+	claims := accessTokenClaims{
+		Issuer:      p.cfg.Issuer,
+		Subject:     h.Subject,
+		Audience:    p.audienceOf(h.Granted),
+		Expires:     now.Add(p.cfg.AccessTokenLifetime).Unix(),
+		IssuedAt:    now.Unix(),
+		ID:          jti,
+		ClientID:    h.Client,
+		Scope:       strings.Join(h.Granted, " "),
+		AuthTime:    h.AuthTime,
+		ACR:         h.ACR,
+		AMR:         h.AMR,
+		Transaction: h.id,
+	}
+	extra := p.resourceClaims(user, h.Granted)
+	if len(extra) == 0 {
+		return signJWT(key.access, claims)
+	}
+	merged, err := mergeClaims(extra, claims)
+	if err != nil {
+		return "", err
+	}
+	return signJWT(key.access, merged)
+}
+
+// audienceOf returns the resource servers of the scopes, and the issuer itself for
+// the userinfo endpoint.
+func (p *Provider) audienceOf(scope []string) audience {
+	var aud audience
+	for _, s := range p.describeScopes(scope) {
+		if s.Audience != "" && !slices.Contains(aud, s.Audience) {
+			aud = append(aud, s.Audience)
+		}
+	}
+	if !slices.Contains(aud, p.cfg.Issuer) {
+		aud = append(aud, p.cfg.Issuer)
+	}
+	return aud
+}
+
+// resourceClaims returns the user's claims that belong into the access token:
+// those of scopes of a resource server.
+func (p *Provider) resourceClaims(user *User, scope []string) map[string]any {
+	extra := make(map[string]any)
+	for _, s := range p.describeScopes(scope) {
+		if s.Audience == "" {
+			continue
+		}
+		addClaims(extra, user, s.Claims)
+	}
+	return extra
+}
+
+func addClaims(to map[string]any, user *User, names []string) {
+	for _, name := range names {
+		value, ok := user.claim(name)
+		if ok {
+			to[name] = value
+		}
+	}
+}
+
+// mergeClaims puts further claims beside those of the protocol, which win.
+func mergeClaims(extra map[string]any, claims accessTokenClaims) (map[string]any, error) {
+	data, err := json.Marshal(claims)
+	if err != nil {
+		return nil, fmt.Errorf("encoding claims: %w", err)
+	}
+	var protocol map[string]json.RawMessage
+	err = json.Unmarshal(data, &protocol)
+	if err != nil {
+		return nil, fmt.Errorf("decoding claims: %w", err)
+	}
+	merged := maps.Clone(extra)
+	for name, value := range protocol {
+		merged[name] = value
+	}
+	return merged, nil
+}
+
+// checkAccessToken verifies an access token of ours that is for us.
+func (p *Provider) checkAccessToken(set *keySet, token string) (*accessTokenClaims, error) {
+	jwt, err := parseJWT(token)
+	if err != nil {
+		return nil, err
+	}
+	if jwt.header.Typ != string(accessTokenType) {
+		return nil, errors.New("JWT is not an access token")
+	}
+	err = jwt.verify(set.public, p.signingAlgs)
+	if err != nil {
+		return nil, err
+	}
+	var claims accessTokenClaims
+	err = json.Unmarshal(jwt.payload, &claims)
+	if err != nil {
+		return nil, fmt.Errorf("reading access token: %w", err)
+	}
+	switch {
+	case claims.Issuer != p.cfg.Issuer || !slices.Contains(claims.Audience, p.cfg.Issuer):
+		return nil, errors.New("access token is not ours or not for us")
+	case !p.now().Before(time.Unix(claims.Expires, 0)):
+		return nil, errors.New("access token has expired")
+	}
+	return &claims, nil
+}

@@ -1,0 +1,223 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
+)
+
+// authenticationRequest is a backchannel authentication request whose parameters
+// were checked (CIBA Core 1.0 section 7.1).
+type authenticationRequest struct {
+	received       time.Time
+	scope          []string
+	hint           hint
+	bindingMessage string
+	acrValues      []string
+	lifetime       time.Duration
+}
+
+// authenticationResponse is the answer of CIBA Core 1.0 section 7.3.
+type authenticationResponse struct {
+	AuthReqID string `json:"auth_req_id"`
+	ExpiresIn int64  `json:"expires_in"`
+	Interval  int64  `json:"interval"`
+}
+
+// serveBackchannel is the backchannel authentication endpoint. The order of work
+// is that of CIBA Core 1.0 section 7.2 (CIBA checklist A16).
+func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) error {
+	received := p.now()
+	ctx := r.Context()
+	f, err := readForm(r)
+	if err != nil {
+		return err
+	}
+	c, err := p.authenticate(r, f)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(c.GrantTypes, GrantCIBA) {
+		return refuse(codeUnauthorizedClient, "The client may not use CIBA.")
+	}
+	req, err := p.readAuthenticationRequest(c, f)
+	if err != nil {
+		return err
+	}
+	req.received = received
+	user, err := p.resolveHint(ctx, req.hint)
+	if err != nil {
+		return err
+	}
+	authReqID, err := p.hold(ctx, c, user, req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, authenticationResponse{
+		AuthReqID: authReqID,
+		ExpiresIn: int64(req.lifetime / time.Second),
+		Interval:  int64(p.cfg.Interval / time.Second),
+	})
+}
+
+// readAuthenticationRequest checks the parameters of a request. What it does not
+// know it ignores, as section 7.2 asks for; what it knows and does not do it
+// refuses.
+func (p *Provider) readAuthenticationRequest(c *client, f *form) (*authenticationRequest, error) {
+	if f.get("request_uri") != "" {
+		return nil, badRequest("request_uri is not a parameter of CIBA.")
+	}
+	if f.get("request") != "" {
+		return nil, badRequest("Signed requests are not supported.")
+	}
+	if f.get("authorization_details") != "" {
+		return nil, refuse(codeInvalidDetails, "No authorization details types are supported.")
+	}
+	if len(f.all("resource")) > 0 {
+		return nil, refuse(codeInvalidTarget, "No resources are supported.")
+	}
+	scope, err := p.readScope(c, f.get("scope"))
+	if err != nil {
+		return nil, err
+	}
+	h, err := readHint(f)
+	if err != nil {
+		return nil, err
+	}
+	message := f.get("binding_message")
+	err = checkBindingMessage(message, p.cfg.BindingMessageMax)
+	if err != nil {
+		return nil, refuse(codeInvalidBindingMessage, "The binding message can not be shown: it must be short plain text.").because(err)
+	}
+	acrValues, err := p.readACRValues(f.get("acr_values"))
+	if err != nil {
+		return nil, err
+	}
+	lifetime, err := p.readExpiry(f.get("requested_expiry"))
+	if err != nil {
+		return nil, err
+	}
+	return &authenticationRequest{
+		scope: scope, hint: h, bindingMessage: message, acrValues: acrValues, lifetime: lifetime,
+	}, nil
+}
+
+// readScope checks the scope parameter (CIBA checklist A5).
+func (p *Provider) readScope(c *client, value string) ([]string, error) {
+	if value == "" {
+		return nil, badRequest("scope is missing.")
+	}
+	names := splitScope(value)
+	if names == nil {
+		return nil, refuse(codeInvalidScope, "scope is malformed.")
+	}
+	if !slices.Contains(names, scopeOpenID) {
+		return nil, badRequest("scope must contain openid.")
+	}
+	for _, name := range names {
+		_, known := p.scopes[name]
+		if !known || !c.allows(name) {
+			return nil, refuse(codeInvalidScope, "A scope is unknown or not allowed for the client.")
+		}
+	}
+	return names, nil
+}
+
+// readACRValues returns those of the values that can be reached. A client that
+// asks only for others learns at once that it will not get them.
+func (p *Provider) readACRValues(value string) ([]string, error) {
+	if value == "" {
+		return nil, nil
+	}
+	var supported []string
+	for _, acr := range strings.Fields(value) {
+		if slices.Contains(p.cfg.ACRValues, acr) && !slices.Contains(supported, acr) {
+			supported = append(supported, acr)
+		}
+	}
+	if len(supported) == 0 {
+		return nil, badRequest("None of the acr_values is supported.")
+	}
+	return supported, nil
+}
+
+// readExpiry returns the lifetime of the request. A wish that is too long is cut
+// (CIBA checklist A12).
+func (p *Provider) readExpiry(value string) (time.Duration, error) {
+	if value == "" {
+		return p.cfg.RequestLifetime, nil
+	}
+	for i := range len(value) {
+		if value[i] < '0' || value[i] > '9' {
+			return 0, badRequest("requested_expiry must be a positive integer.")
+		}
+	}
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || seconds == 0 {
+		return 0, badRequest("requested_expiry must be a positive integer.")
+	}
+	most := int64(p.cfg.MaxRequestLifetime / time.Second)
+	return time.Duration(min(seconds, most)) * time.Second, nil
+}
+
+// hold writes the request down and has the user told. It returns the auth_req_id,
+// which exists nowhere else.
+func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authenticationRequest) (string, error) {
+	err := p.checkPending(ctx, c.ID, user.ID, "")
+	if err != nil {
+		return "", err
+	}
+	authReqID, err := p.newAuthReqID()
+	if err != nil {
+		return "", err
+	}
+	h := &heldRequest{
+		id: requestID(authReqID),
+		requestRecord: requestRecord{
+			State:          StatePending,
+			Client:         c.ID,
+			Subject:        user.ID,
+			Scope:          req.scope,
+			BindingMessage: req.bindingMessage,
+			ACRValues:      req.acrValues,
+			Created:        req.received.UnixMilli(),
+			Expires:        req.received.Add(req.lifetime).UnixMilli(),
+			Interval:       int64(p.cfg.Interval / time.Second),
+		},
+	}
+	record, err := h.storeRecord()
+	if err != nil {
+		return "", err
+	}
+	err = p.cfg.Store.Create(ctx, record)
+	if err != nil {
+		return "", unavailable(fmt.Errorf("writing request: %w", err))
+	}
+	h.version = record.Version
+	err = p.checkPending(ctx, c.ID, user.ID, h.id)
+	if err != nil {
+		return "", errors.Join(err, p.withdraw(ctx, h))
+	}
+	p.log.Info("request held",
+		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+	p.notify(ctx, p.describe(h))
+	return authReqID, nil
+}
+
+// withdraw removes a request that was written and then found to be one too many.
+func (p *Provider) withdraw(ctx context.Context, h *heldRequest) error {
+	err := p.cfg.Store.Delete(ctx, kindRequest, h.id, h.version)
+	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("withdrawing request: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package provider
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Client authentication methods (OpenID Connect Core 1.0 section 9).
+const (
+	AuthSecretBasic   = "client_secret_basic"
+	AuthSecretPost    = "client_secret_post"
+	AuthPrivateKeyJWT = "private_key_jwt"
+)
+
+// Token delivery modes (CIBA Core 1.0 section 5).
+const (
+	DeliveryPoll = "poll"
+)
+
+// GrantCIBA is the grant type of CIBA Core 1.0 section 10.1.
+const GrantCIBA = "urn:openid:params:grant-type:ciba"
+
+// SecretHash is the SHA-256 of a client secret. Client secrets are random and
+// long, so a plain hash keeps them as safe as a slow one would, and costs nothing.
+type SecretHash [sha256.Size]byte
+
+// HashSecret returns the hash of a client secret.
+func HashSecret(secret string) SecretHash {
+	return sha256.Sum256([]byte(secret))
+}
+
+// Client is a registered client. All clients are confidential.
+type Client struct {
+	// ID is the client_id, of 1 to 255 printable ASCII characters. Required.
+	ID string
+
+	// Name is what the user sees. Default: ID.
+	Name string
+
+	// LogoURI and URI are shown to the user where the application does so.
+	LogoURI, URI string
+
+	// AuthMethod is the one method by which the client authenticates.
+	// Default: client_secret_basic.
+	AuthMethod string
+
+	// SecretHashes are the hashes of the secrets that are good now; two of
+	// them while a secret is being changed.
+	SecretHashes []SecretHash
+
+	// JWKS is the client's JSON Web Key Set of public keys, for
+	// private_key_jwt.
+	JWKS json.RawMessage
+
+	// AuthSigningAlg, if set, is the only algorithm that client assertions may
+	// be signed with. Default: ES256, PS256, EdDSA and RS256.
+	AuthSigningAlg string
+
+	// Scopes are the scopes that the client may ask for. openid is always
+	// allowed.
+	Scopes []string
+
+	// GrantTypes are the grant types that the client may use. Default: CIBA.
+	GrantTypes []string
+
+	// DeliveryMode is how the client gets its tokens. Default: poll.
+	DeliveryMode string
+
+	// IDTokenSigningAlg is the algorithm of ID Tokens for the client.
+	// Default: the first of Config.SigningAlgs.
+	IDTokenSigningAlg string
+
+	// Disabled clients are refused everywhere, with what they have started.
+	Disabled bool
+}
+
+// client is a Client that was checked and prepared for use.
+type client struct {
+	Client
+	keys []jose.JSONWebKey
+}
+
+// compileClients checks clients and returns them by id.
+func compileClients(configured []Client, scopes map[string]Scope) (map[string]*client, error) {
+	clients := make(map[string]*client, len(configured))
+	var errs []error
+	for _, c := range configured {
+		compiled, err := compileClient(c, scopes)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("client %q: %w", c.ID, err))
+			continue
+		}
+		if clients[c.ID] != nil {
+			errs = append(errs, fmt.Errorf("client %q is given twice", c.ID))
+		}
+		clients[c.ID] = compiled
+	}
+	return clients, errors.Join(errs...)
+}
+
+func compileClient(c Client, scopes map[string]Scope) (*client, error) {
+	if !isSubject(c.ID) {
+		return nil, errors.New("the id must be 1 to 255 printable ASCII characters")
+	}
+	if c.Name == "" {
+		c.Name = c.ID
+	}
+	if c.AuthMethod == "" {
+		c.AuthMethod = AuthSecretBasic
+	}
+	if c.DeliveryMode == "" {
+		c.DeliveryMode = DeliveryPoll
+	}
+	if len(c.GrantTypes) == 0 {
+		c.GrantTypes = []string{GrantCIBA}
+	}
+	if c.DeliveryMode != DeliveryPoll {
+		return nil, fmt.Errorf("unknown delivery mode %q", c.DeliveryMode)
+	}
+	for _, grant := range c.GrantTypes {
+		if grant != GrantCIBA {
+			return nil, fmt.Errorf("unknown grant type %q", grant)
+		}
+	}
+	for _, alg := range []string{c.IDTokenSigningAlg, c.AuthSigningAlg} {
+		if alg != "" && !isSigningAlg(alg) {
+			return nil, fmt.Errorf("unknown signing algorithm %q", alg)
+		}
+	}
+	for _, name := range c.Scopes {
+		_, ok := scopes[name]
+		if !ok {
+			return nil, fmt.Errorf("unknown scope %q", name)
+		}
+	}
+	compiled := &client{Client: c}
+	err := compiled.compileCredentials()
+	if err != nil {
+		return nil, err
+	}
+	compiled.Scopes = slices.Clone(c.Scopes)
+	compiled.SecretHashes = slices.Clone(c.SecretHashes)
+	return compiled, nil
+}
+
+// compileCredentials checks that the client has what its method needs.
+func (c *client) compileCredentials() error {
+	if len(c.JWKS) > 0 {
+		keys, err := parsePublicKeys(c.JWKS)
+		if err != nil {
+			return fmt.Errorf("reading JWKS: %w", err)
+		}
+		c.keys = keys
+	}
+	switch c.AuthMethod {
+	case AuthSecretBasic, AuthSecretPost:
+		if len(c.SecretHashes) == 0 {
+			return errors.New("a secret is required for " + c.AuthMethod)
+		}
+		if slices.Contains(c.SecretHashes, HashSecret("")) {
+			return errors.New("the secret is empty")
+		}
+	case AuthPrivateKeyJWT:
+		if len(c.keys) == 0 {
+			return errors.New("a JWKS is required for " + c.AuthMethod)
+		}
+	default:
+		return fmt.Errorf("unknown authentication method %q", c.AuthMethod)
+	}
+	return nil
+}
+
+// allows reports whether the client may ask for the scope.
+func (c *client) allows(scope string) bool {
+	return scope == scopeOpenID || slices.Contains(c.Scopes, scope)
+}
+
+// parsePublicKeys reads a JWKS of public keys that are fit for signatures.
+func parsePublicKeys(data []byte) ([]jose.JSONWebKey, error) {
+	err := checkJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	var set jose.JSONWebKeySet
+	err = json.NewDecoder(bytes.NewReader(data)).Decode(&set)
+	if err != nil {
+		return nil, err
+	}
+	var keys []jose.JSONWebKey
+	ids := make(map[string]bool)
+	for _, key := range set.Keys {
+		if key.Use == "enc" {
+			continue
+		}
+		if !key.Valid() || !key.IsPublic() {
+			return nil, fmt.Errorf("key %q is not a valid public key", key.KeyID)
+		}
+		if ids[key.KeyID] {
+			return nil, fmt.Errorf("key id %q is given twice", key.KeyID)
+		}
+		ids[key.KeyID] = true
+		if len(keyAlgs(key)) == 0 {
+			return nil, fmt.Errorf("key %q fits none of the supported algorithms", key.KeyID)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}

@@ -1,0 +1,254 @@
+package provider
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
+)
+
+// Defaults of [Config], used for values that are zero.
+const (
+	DefaultRequestLifetime            = 300 * time.Second
+	DefaultMaxRequestLifetime         = 600 * time.Second
+	DefaultInterval                   = 5 * time.Second
+	DefaultAccessTokenLifetime        = 300 * time.Second
+	DefaultIDTokenLifetime            = 300 * time.Second
+	DefaultBindingMessageMax          = 128
+	DefaultMaxPendingPerUser          = 5
+	DefaultMaxPendingPerUserAndClient = 3
+)
+
+// Audience policies of [Config.AssertionAudience].
+const (
+	// AudienceCore accepts the issuer, the token endpoint and the backchannel
+	// authentication endpoint, as CIBA Core 1.0 section 7.1 demands.
+	AudienceCore = "core"
+
+	// AudienceIssuer accepts the issuer alone, as FAPI 2.0 demands.
+	AudienceIssuer = "issuer"
+)
+
+// Config is what a [Provider] is made of. The zero value of every field but
+// Issuer, Store and Users is usable. New copies what it keeps: changing a Config
+// afterwards has no effect.
+type Config struct {
+	// Issuer is the issuer identifier, and the base of all endpoint URLs. It
+	// is an https URL without query, fragment or slash at the end; plain http
+	// is taken for loopback hosts only. Required.
+	Issuer string
+
+	// Store keeps requests, keys and replay records. Required.
+	Store store.Store
+
+	// Users resolves hints and subjects. Required.
+	Users UserStore
+
+	// Clients are the registered clients. Ids must be unique.
+	Clients []Client
+
+	// Scopes are the scopes that clients may be allowed. The standard scopes
+	// openid, profile, email, phone and address need no entry; an entry of the
+	// same name replaces the built-in one.
+	Scopes []Scope
+
+	// RequestLifetime is how long an authentication request waits for a
+	// decision if the client asks for nothing else. Default: 300s.
+	RequestLifetime time.Duration
+
+	// MaxRequestLifetime bounds RequestLifetime and requested_expiry; longer
+	// wishes are cut to it. Default: 600s, which is also the most.
+	MaxRequestLifetime time.Duration
+
+	// Interval is how long a client waits between two polls, in whole seconds
+	// from 1s to 60s. Default: 5s.
+	Interval time.Duration
+
+	// AccessTokenLifetime is how long access tokens are good. Default: 300s.
+	AccessTokenLifetime time.Duration
+
+	// IDTokenLifetime is how long ID Tokens are good. Default: 300s.
+	IDTokenLifetime time.Duration
+
+	// SigningAlgs are the algorithms that tokens may be signed with, the
+	// default one first: ES256, PS256, EdDSA, RS256. A key is made for each of
+	// them. Default: ES256, and what clients have as IDTokenSigningAlg.
+	SigningAlgs []string
+
+	// EncryptionKeys are keys of 32 bytes by which signing keys are encrypted
+	// in the store (AES-256-GCM). The first one encrypts; all of them decrypt.
+	// Without one, private keys lie in the store as they are, and who can read
+	// the store can sign tokens.
+	EncryptionKeys [][]byte
+
+	// ACRValues are the authentication context classes that the application
+	// can reach. A request whose acr_values name none of them is refused.
+	ACRValues []string
+
+	// AssertionAudience says which audiences of client assertions are taken:
+	// AudienceCore or AudienceIssuer. Default: AudienceCore.
+	AssertionAudience string
+
+	// BindingMessageMax is how many characters a binding message may have.
+	// Default: 128.
+	BindingMessageMax int
+
+	// MaxPendingPerUser is how many requests may wait for one user at a time,
+	// over all clients. Further ones are refused with 429. Default: 5.
+	MaxPendingPerUser int
+
+	// MaxPendingPerUserAndClient is the same for one user and one client.
+	// Default: 3.
+	MaxPendingPerUserAndClient int
+
+	// Notify, if set, is told of each new request once it has been stored, in
+	// a goroutine of its own. The context ends after 30s or with Close. What
+	// Notify does has no influence on the answer to the client.
+	Notify func(ctx context.Context, r *Request)
+
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+
+	// Rand is the source of randomness. Default: crypto/rand.Reader.
+	Rand io.Reader
+
+	// Logger receives causes of errors and one line for each step of a
+	// request. No secret is ever logged. Default: none.
+	Logger *zap.Logger
+}
+
+// withDefaults returns a copy in which zero values are replaced.
+func (c Config) withDefaults() Config {
+	setDuration(&c.RequestLifetime, DefaultRequestLifetime)
+	setDuration(&c.MaxRequestLifetime, DefaultMaxRequestLifetime)
+	setDuration(&c.Interval, DefaultInterval)
+	setDuration(&c.AccessTokenLifetime, DefaultAccessTokenLifetime)
+	setDuration(&c.IDTokenLifetime, DefaultIDTokenLifetime)
+	setInt(&c.BindingMessageMax, DefaultBindingMessageMax)
+	setInt(&c.MaxPendingPerUser, DefaultMaxPendingPerUser)
+	setInt(&c.MaxPendingPerUserAndClient, DefaultMaxPendingPerUserAndClient)
+	if c.AssertionAudience == "" {
+		c.AssertionAudience = AudienceCore
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
+}
+
+func setDuration(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+func setInt(n *int, value int) {
+	if *n == 0 {
+		*n = value
+	}
+}
+
+// Validate reports every mistake that can be found without I/O, joined into one
+// error. New calls it.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	_, issuerErr := parseIssuer(c.Issuer)
+	errs := []error{issuerErr}
+	if c.Store == nil {
+		errs = append(errs, errors.New("a store is required"))
+	}
+	if c.Users == nil {
+		errs = append(errs, errors.New("a user store is required"))
+	}
+	errs = append(errs, c.validateLifetimes()...)
+	for _, alg := range c.SigningAlgs {
+		if !isSigningAlg(alg) {
+			errs = append(errs, fmt.Errorf("unknown signing algorithm %q", alg))
+		}
+	}
+	for i, key := range c.EncryptionKeys {
+		if len(key) != sealKeySize {
+			errs = append(errs, fmt.Errorf("encryption key %d has %d bytes, not %d", i, len(key), sealKeySize))
+		}
+	}
+	if c.AssertionAudience != AudienceCore && c.AssertionAudience != AudienceIssuer {
+		errs = append(errs, fmt.Errorf("unknown assertion audience policy %q", c.AssertionAudience))
+	}
+	if c.BindingMessageMax < 0 || c.MaxPendingPerUser < 0 || c.MaxPendingPerUserAndClient < 0 {
+		errs = append(errs, errors.New("limits must not be negative"))
+	}
+	scopes, err := compileScopes(c.Scopes)
+	errs = append(errs, err)
+	_, err = compileClients(c.Clients, scopes)
+	errs = append(errs, err)
+	return errors.Join(errs...)
+}
+
+func (c Config) validateLifetimes() []error {
+	var errs []error
+	if c.MaxRequestLifetime < time.Second || c.MaxRequestLifetime > DefaultMaxRequestLifetime {
+		// OWASP ASVS 5.0 6.5.5: an out-of-band request lives ten minutes at most.
+		errs = append(errs, errors.New("the longest request lifetime must be between 1s and 600s"))
+	}
+	if c.RequestLifetime < time.Second || c.RequestLifetime > c.MaxRequestLifetime {
+		errs = append(errs, fmt.Errorf("the request lifetime must be between 1s and %s", c.MaxRequestLifetime))
+	}
+	if c.Interval < time.Second || c.Interval > time.Minute || c.Interval%time.Second != 0 {
+		errs = append(errs, errors.New("the interval must be whole seconds between 1s and 60s"))
+	}
+	if c.AccessTokenLifetime < time.Second || c.IDTokenLifetime < time.Second {
+		errs = append(errs, errors.New("token lifetimes must be at least 1s"))
+	}
+	return errs
+}
+
+// parseIssuer checks an issuer identifier (OpenID Connect Discovery 1.0 section
+// 3) and returns it parsed.
+func parseIssuer(issuer string) (*url.URL, error) {
+	if issuer == "" {
+		return nil, errors.New("an issuer is required")
+	}
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return nil, fmt.Errorf("parsing issuer: %w", err)
+	}
+	switch {
+	case u.Host == "" || u.Opaque != "" || u.User != nil:
+		return nil, fmt.Errorf("issuer %q is not a plain URL with a host", issuer)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Contains(issuer, "#"):
+		return nil, fmt.Errorf("issuer %q has a query or a fragment", issuer)
+	case strings.HasSuffix(issuer, "/"):
+		return nil, fmt.Errorf("issuer %q ends with a slash", issuer)
+	case u.Path != "" && (path.Clean(u.Path) != u.Path || u.RawPath != ""):
+		return nil, fmt.Errorf("issuer %q has a path that is not canonical", issuer)
+	case u.Scheme == "https":
+		return u, nil
+	case u.Scheme == "http" && isLoopback(u.Hostname()):
+		return u, nil
+	}
+	return nil, fmt.Errorf("issuer %q must be https (http is taken for loopback hosts only)", issuer)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,82 @@
+package provider
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+)
+
+// Paths of the endpoints, below the path of the issuer.
+const (
+	pathDiscovery   = "/.well-known/openid-configuration"
+	pathJWKS        = "/jwks"
+	pathBackchannel = "/backchannel-authentication"
+	pathToken       = "/token"
+	pathUserinfo    = "/userinfo"
+)
+
+// metadata is the discovery document (OpenID Connect Discovery 1.0 section 3;
+// CIBA Core 1.0 section 4). It tells of nothing that is not implemented.
+type metadata struct {
+	Issuer              string   `json:"issuer"`
+	JWKSURI             string   `json:"jwks_uri"`
+	TokenEndpoint       string   `json:"token_endpoint"`
+	BackchannelEndpoint string   `json:"backchannel_authentication_endpoint"`
+	UserinfoEndpoint    string   `json:"userinfo_endpoint"`
+	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
+	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
+	GrantTypes          []string `json:"grant_types_supported"`
+	ResponseTypes       []string `json:"response_types_supported"`
+	SubjectTypes        []string `json:"subject_types_supported"`
+	Scopes              []string `json:"scopes_supported"`
+	Claims              []string `json:"claims_supported"`
+	ACRValues           []string `json:"acr_values_supported,omitempty"`
+	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
+	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	AuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RequestParameter    bool     `json:"request_parameter_supported"`
+	RequestURIParameter bool     `json:"request_uri_parameter_supported"`
+	ClaimsParameter     bool     `json:"claims_parameter_supported"`
+}
+
+// compileDiscovery builds the discovery document once: it depends on the
+// configuration alone.
+func (p *Provider) compileDiscovery() ([]byte, error) {
+	m := metadata{
+		Issuer:              p.cfg.Issuer,
+		JWKSURI:             p.url(pathJWKS),
+		TokenEndpoint:       p.url(pathToken),
+		BackchannelEndpoint: p.url(pathBackchannel),
+		UserinfoEndpoint:    p.url(pathUserinfo),
+		DeliveryModes:       []string{DeliveryPoll},
+		GrantTypes:          []string{GrantCIBA},
+		ResponseTypes:       []string{}, // there is no authorization endpoint
+		SubjectTypes:        []string{"public"},
+		ACRValues:           p.cfg.ACRValues,
+		IDTokenAlgs:         p.signingAlgs,
+		AuthMethods:         []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT},
+		AuthAlgs:            signingAlgs,
+		Claims:              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr"},
+	}
+	for name, s := range p.scopes {
+		m.Scopes = append(m.Scopes, name)
+		for _, claim := range s.Claims {
+			if !slices.Contains(m.Claims, claim) {
+				m.Claims = append(m.Claims, claim)
+			}
+		}
+	}
+	slices.Sort(m.Scopes)
+	slices.Sort(m.Claims)
+	data, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encoding discovery document: %w", err)
+	}
+	return data, nil
+}
+
+func (p *Provider) serveDiscovery(w http.ResponseWriter, _ *http.Request) error {
+	servePublic(w, p.discovery)
+	return nil
+}

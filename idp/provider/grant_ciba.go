@@ -1,0 +1,147 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
+)
+
+// Answers of the grant that never differ.
+var (
+	errUnknownAuthReqID = refuse(codeInvalidGrant, "The auth_req_id is unknown, was used, or belongs to another client.")
+	errDenied           = refuse(codeAccessDenied, "The user has denied the request.")
+	errRequestExpired   = refuse(codeExpiredToken, "The request has expired.")
+	errPending          = refuse(codePending, "The user has not decided yet.")
+	errUserGone         = refuse(codeInvalidGrant, "The user can not be served.")
+)
+
+// grantCIBA is the CIBA grant (CIBA Core 1.0 sections 10.1 and 11). A decided
+// request is answered whenever the client asks: only waiting is throttled.
+func (p *Provider) grantCIBA(ctx context.Context, c *client, f *form) (*tokenResponse, error) {
+	authReqID := f.get("auth_req_id")
+	if authReqID == "" {
+		return nil, badRequest("auth_req_id is missing.")
+	}
+	if !isTokenID(authReqID, authReqIDBytes) {
+		return nil, errUnknownAuthReqID
+	}
+	h, err := p.clientRequest(ctx, c, authReqID)
+	if err != nil {
+		return nil, err
+	}
+	switch h.stateAt(p.now()) {
+	case StatePending:
+		return nil, p.throttle(ctx, h)
+	case StateApproved:
+		return p.redeem(ctx, c, h, authReqID, f)
+	case StateDenied:
+		return nil, errDenied
+	case StateExpired:
+		if h.State != StateExpired {
+			err = p.expire(ctx, h)
+			if err != nil {
+				return nil, unavailable(err)
+			}
+		}
+		return nil, errRequestExpired
+	}
+	return nil, errUnknownAuthReqID
+}
+
+// clientRequest returns the request of an auth_req_id. That of another client is
+// as good as none, and stays as it is (CIBA checklist T1).
+func (p *Provider) clientRequest(ctx context.Context, c *client, authReqID string) (*heldRequest, error) {
+	h, err := p.loadRequest(ctx, requestID(authReqID))
+	if errors.Is(err, ErrNotFound) {
+		return nil, errUnknownAuthReqID
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if h.Client != c.ID {
+		p.log.Warn("a client has used the auth_req_id of another",
+			zap.String("request", h.id), zap.String("client", c.ID), zap.String("owner", h.Client))
+		return nil, errUnknownAuthReqID
+	}
+	return h, nil
+}
+
+// redeem makes the tokens of an approved request and then uses the request up by
+// one conditional write, which one of any number of polls wins. In this order a
+// signing key that is not there costs nobody the approval, and tokens leave the
+// provider only behind the write (CIBA checklist T7).
+func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, authReqID string, f *form) (*tokenResponse, error) {
+	err := checkNarrowing(f.get("scope"), h.Granted)
+	if err != nil {
+		return nil, err
+	}
+	user, err := p.activeUser(ctx, h.Subject)
+	if errors.Is(err, ErrUserNotFound) {
+		return nil, errUserGone.because(err)
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	tokens, err := p.issueTokens(ctx, c, user, h, authReqID)
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
+	}
+	err = p.move(ctx, h, StateRedeemed, func(r *requestRecord) {
+		r.Redeemed = p.now().UnixMilli()
+	})
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+		// Only redemption and expiry lead on from approved.
+		return nil, errUnknownAuthReqID.because(err)
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	p.log.Info("request redeemed",
+		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+	return tokens, nil
+}
+
+// checkNarrowing refuses a token request that names scopes beyond the approved
+// ones. CIBA has no scope parameter here, so others are ignored.
+func checkNarrowing(value string, granted []string) error {
+	if value == "" {
+		return nil
+	}
+	for _, name := range strings.Fields(value) {
+		if !slices.Contains(granted, name) {
+			return refuse(codeInvalidScope, "A scope was not approved.")
+		}
+	}
+	return nil
+}
+
+// issueTokens makes the tokens of an approved request.
+func (p *Provider) issueTokens(ctx context.Context, c *client, user *User, h *heldRequest, authReqID string) (*tokenResponse, error) {
+	set, err := p.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := p.now()
+	access, err := p.accessToken(set, user, h, now)
+	if err != nil {
+		return nil, err
+	}
+	id, err := p.idToken(set, c, h, authReqID, access, now)
+	if err != nil {
+		return nil, err
+	}
+	return &tokenResponse{
+		AccessToken: access,
+		TokenType:   "Bearer",
+		ExpiresIn:   int64(p.cfg.AccessTokenLifetime / time.Second),
+		IDToken:     id,
+		Scope:       strings.Join(h.Granted, " "),
+	}, nil
+}

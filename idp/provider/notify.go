@@ -1,0 +1,63 @@
+package provider
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// notifyTimeout bounds one call of Config.Notify.
+const notifyTimeout = 30 * time.Second
+
+// background counts work that outlives the HTTP request that it began with.
+type background struct {
+	mu     sync.Mutex
+	closed bool
+	done   chan struct{} // closed by close
+	wg     sync.WaitGroup
+}
+
+// run calls f in a goroutine, unless the background was closed. The context
+// carries the values of ctx, and ends after timeout or with close.
+func (b *background) run(ctx context.Context, timeout time.Duration, f func(ctx context.Context)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	b.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		defer cancel()
+		b.wg.Go(func() {
+			select {
+			case <-b.done:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+		f(ctx)
+	})
+}
+
+// close ends all work and waits for it.
+func (b *background) close() {
+	b.mu.Lock()
+	if !b.closed {
+		b.closed = true
+		close(b.done)
+	}
+	b.mu.Unlock()
+	b.wg.Wait()
+}
+
+// notify tells the application of a new request. It never delays or fails the
+// answer to the client (CIBA Core 1.0 section 7.3): how long a notification takes,
+// or that there was none, would tell who is a customer.
+func (p *Provider) notify(ctx context.Context, r *Request) {
+	if p.cfg.Notify == nil {
+		return
+	}
+	p.background.run(ctx, notifyTimeout, func(ctx context.Context) {
+		p.cfg.Notify(ctx, r)
+	})
+}

@@ -1,0 +1,157 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Provider is an OpenID Provider. It is an [net/http.Handler] and safe for
+// concurrent use. Several Providers, in one process or in several, may share a
+// store if they have the same issuer.
+type Provider struct {
+	cfg         Config
+	log         *zap.Logger
+	base        string // path of the issuer
+	clients     map[string]*client
+	scopes      map[string]Scope
+	signingAlgs []string
+	audiences   []string // that client assertions may have
+	discovery   []byte
+	routes      map[string]route
+	sealer      *sealer
+
+	keySet  atomic.Pointer[keySet]
+	keyLoad sync.Mutex // held while keys are loaded, never while they are used
+
+	background background
+}
+
+// route is one endpoint.
+type route struct {
+	allow string // methods, as in the Allow header
+	serve func(http.ResponseWriter, *http.Request) error
+}
+
+// New returns a provider. It checks the configuration and does no I/O: keys are
+// read or made by Start, or by the first request that needs them.
+func New(cfg Config) (*Provider, error) {
+	err := cfg.Validate()
+	if err != nil {
+		return nil, fmt.Errorf("checking configuration: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	issuer, err := parseIssuer(cfg.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provider{cfg: cfg, log: cfg.Logger, base: issuer.Path}
+	p.background.done = make(chan struct{})
+	p.scopes, err = compileScopes(cfg.Scopes)
+	if err != nil {
+		return nil, err
+	}
+	p.clients, err = compileClients(cfg.Clients, p.scopes)
+	if err != nil {
+		return nil, err
+	}
+	p.sealer, err = newSealer(cfg.EncryptionKeys)
+	if err != nil {
+		return nil, err
+	}
+	p.signingAlgs = collectSigningAlgs(cfg)
+	p.audiences = []string{cfg.Issuer}
+	if cfg.AssertionAudience == AudienceCore {
+		p.audiences = append(p.audiences, p.url(pathToken), p.url(pathBackchannel))
+	}
+	p.discovery, err = p.compileDiscovery()
+	if err != nil {
+		return nil, err
+	}
+	p.routes = map[string]route{
+		p.base + pathDiscovery:   {"GET, HEAD", p.serveDiscovery},
+		p.base + pathJWKS:        {"GET, HEAD", p.serveJWKS},
+		p.base + pathBackchannel: {"POST", p.serveBackchannel},
+		p.base + pathToken:       {"POST", p.serveToken},
+		p.base + pathUserinfo:    {"GET, POST", p.serveUserinfo},
+	}
+	return p, nil
+}
+
+// collectSigningAlgs returns the algorithms that keys are needed for.
+func collectSigningAlgs(cfg Config) []string {
+	algs := slices.Clone(cfg.SigningAlgs)
+	if len(algs) == 0 {
+		algs = []string{signingAlgs[0]}
+	}
+	for _, c := range cfg.Clients {
+		if c.IDTokenSigningAlg != "" {
+			algs = append(algs, c.IDTokenSigningAlg)
+		}
+	}
+	var unique []string
+	for _, alg := range algs {
+		if !slices.Contains(unique, alg) {
+			unique = append(unique, alg)
+		}
+	}
+	return unique
+}
+
+// Start reads the signing keys from the store and makes those that are missing.
+// It may be called again after an error.
+func (p *Provider) Start(ctx context.Context) error {
+	_, err := p.keys(ctx)
+	return err
+}
+
+// Close ends what goes on in the background and waits for it. The store stays
+// open. Requests that are being served are not disturbed.
+func (p *Provider) Close() {
+	p.background.close()
+}
+
+// Issuer returns the issuer identifier.
+func (p *Provider) Issuer() string { return p.cfg.Issuer }
+
+// Handles reports whether the path of the request is one of the provider's
+// endpoints.
+func (p *Provider) Handles(r *http.Request) bool {
+	_, ok := p.routes[r.URL.Path]
+	return ok
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	route, ok := p.routes[r.URL.Path]
+	if !ok {
+		p.renderError(w, r, &oauthError{status: http.StatusNotFound})
+		return
+	}
+	if !slices.Contains(strings.Split(route.allow, ", "), r.Method) {
+		p.renderError(w, r, &oauthError{
+			status:      http.StatusMethodNotAllowed,
+			code:        codeInvalidRequest,
+			description: "The method is not allowed here.",
+			allow:       route.allow,
+		})
+		return
+	}
+	err := route.serve(w, r)
+	if err != nil {
+		p.renderError(w, r, err)
+	}
+}
+
+// url returns the URL of an endpoint.
+func (p *Provider) url(path string) string { return p.cfg.Issuer + path }
+
+// now returns the time by the provider's clock.
+func (p *Provider) now() time.Time { return p.cfg.Now() }

@@ -1,0 +1,203 @@
+package provider
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
+)
+
+const (
+	kindRequest = "idp.request"
+
+	// indexPending finds the undecided requests of a subject.
+	indexPending = "pending"
+
+	// tombstone is how long a request is kept after its expiry, so that a late
+	// poll hears expired_token and not invalid_grant (CIBA checklist T6).
+	tombstone = 10 * time.Minute
+
+	// authReqIDBytes is the size of an auth_req_id before encoding.
+	authReqIDBytes = 32
+)
+
+// State is the state of an authentication request.
+type State string
+
+// States of an authentication request. A request that was redeemed was approved
+// before; all other states but StatePending and StateApproved are final.
+const (
+	StatePending   State = "pending"
+	StateApproved  State = "approved"
+	StateDenied    State = "denied"
+	StateExpired   State = "expired"
+	StateCancelled State = "cancelled"
+	StateRedeemed  State = "redeemed"
+)
+
+// edges are the legal changes of state.
+var edges = map[State][]State{
+	StatePending:  {StateApproved, StateDenied, StateExpired, StateCancelled},
+	StateApproved: {StateRedeemed, StateExpired},
+}
+
+// requestRecord is an authentication request as it lies in the store. Times are
+// Unix milliseconds.
+type requestRecord struct {
+	State          State    `json:"state"`
+	Client         string   `json:"client"`
+	Subject        string   `json:"sub"`
+	Scope          []string `json:"scope"`
+	BindingMessage string   `json:"binding_message,omitempty"`
+	ACRValues      []string `json:"acr_values,omitempty"`
+	Created        int64    `json:"created"`
+	Expires        int64    `json:"expires"`
+	Interval       int64    `json:"interval"` // seconds
+
+	Decided  int64    `json:"decided,omitempty"`
+	Granted  []string `json:"granted,omitempty"`
+	AuthTime int64    `json:"auth_time,omitempty"` // seconds
+	AMR      []string `json:"amr,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
+	Redeemed int64    `json:"redeemed,omitempty"`
+}
+
+// heldRequest is a request as it was read from the store, with what is needed to
+// write it back.
+type heldRequest struct {
+	requestRecord
+	id      string // record id and public id
+	version uint64
+}
+
+// newAuthReqID returns a fresh auth_req_id (CIBA Core 1.0 section 7.3).
+func (p *Provider) newAuthReqID() (string, error) {
+	return randomToken(p.cfg.Rand, authReqIDBytes)
+}
+
+func randomToken(rand io.Reader, size int) (string, error) {
+	raw := make([]byte, size)
+	_, err := io.ReadFull(rand, raw)
+	if err != nil {
+		return "", fmt.Errorf("reading randomness: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(raw), nil
+}
+
+// requestID returns the id of the record of an auth_req_id: its hash. It is also
+// the public id of the request, since it leads nobody back to the auth_req_id.
+func requestID(authReqID string) string {
+	sum := sha256.Sum256([]byte(authReqID))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// isTokenID reports whether s can be a random token of the given size, so that
+// nothing else is looked up.
+func isTokenID(s string, size int) bool {
+	if len(s) != base64.RawURLEncoding.EncodedLen(size) {
+		return false
+	}
+	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil
+}
+
+func (h *heldRequest) expires() time.Time { return time.UnixMilli(h.Expires) }
+
+// stateAt is the state at a time: what has passed its expiry without having come
+// to an end is expired, also if nobody has written that down yet.
+func (h *heldRequest) stateAt(now time.Time) State {
+	open := h.State == StatePending || h.State == StateApproved
+	if open && !now.Before(h.expires()) {
+		return StateExpired
+	}
+	return h.State
+}
+
+// loadRequest reads a request. It returns ErrNotFound if there is none.
+func (p *Provider) loadRequest(ctx context.Context, id string) (*heldRequest, error) {
+	if !isTokenID(id, sha256.Size) {
+		return nil, ErrNotFound
+	}
+	stored, err := p.cfg.Store.Get(ctx, kindRequest, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading request: %w", err)
+	}
+	return decodeRequest(stored)
+}
+
+func decodeRequest(stored *store.Record) (*heldRequest, error) {
+	h := &heldRequest{id: stored.ID, version: stored.Version}
+	err := json.Unmarshal(stored.Data, &h.requestRecord)
+	if err != nil {
+		return nil, fmt.Errorf("decoding request: %w", err)
+	}
+	return h, nil
+}
+
+// storeRecord returns the record to write. Only pending requests are indexed.
+func (h *heldRequest) storeRecord() (*store.Record, error) {
+	data, err := json.Marshal(&h.requestRecord)
+	if err != nil {
+		return nil, fmt.Errorf("encoding request: %w", err)
+	}
+	r := &store.Record{
+		Kind:    kindRequest,
+		ID:      h.id,
+		Version: h.version,
+		Data:    data,
+		Expires: h.expires().Add(tombstone),
+	}
+	if h.State == StatePending {
+		r.Indexes = []store.Index{pendingIndex(h.Subject)}
+	}
+	return r, nil
+}
+
+func pendingIndex(subject string) store.Index {
+	return store.Index{Name: indexPending, Value: subject}
+}
+
+// move takes the request along one edge by one conditional write. Of several
+// callers that have read the same state one succeeds, and the others get
+// store.ErrConflict. The fields that go with the new state are set in change.
+func (p *Provider) move(ctx context.Context, h *heldRequest, to State, change func(*requestRecord)) error {
+	if !slices.Contains(edges[h.State], to) {
+		return fmt.Errorf("a request can not go from %s to %s", h.State, to)
+	}
+	next := *h
+	next.State = to
+	if change != nil {
+		change(&next.requestRecord)
+	}
+	record, err := next.storeRecord()
+	if err != nil {
+		return err
+	}
+	err = p.cfg.Store.Update(ctx, record)
+	if err != nil {
+		return fmt.Errorf("writing request as %s: %w", to, err)
+	}
+	next.version = record.Version
+	*h = next
+	return nil
+}
+
+// expire writes down that a request has expired, so that no node with a slower
+// clock can still approve it. A conflict means that somebody else was first.
+func (p *Provider) expire(ctx context.Context, h *heldRequest) error {
+	err := p.move(ctx, h, StateExpired, nil)
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}

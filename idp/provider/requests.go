@@ -1,0 +1,293 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
+)
+
+// maxPendingListed bounds how many requests Pending returns.
+const maxPendingListed = 100
+
+// Request is an authentication request as the user's application sees it.
+type Request struct {
+	// ID is the public id of the request. It is not the auth_req_id, and knowing
+	// it gives no access to tokens.
+	ID string
+
+	// Subject is the user who is asked.
+	Subject string
+
+	// Client is who asks.
+	Client ClientInfo
+
+	// BindingMessage is what the client wants shown. It consists of letters,
+	// digits, punctuation, currency signs and spaces, and must be shown in
+	// full and escaped for the medium.
+	BindingMessage string
+
+	// Scopes are the scopes asked for, with their definitions.
+	Scopes []Scope
+
+	// ACRValues are the authentication context classes that the client takes,
+	// in its order of preference. An approval must have one of them. Empty:
+	// any will do.
+	ACRValues []string
+
+	// CreatedAt and ExpiresAt bound the time for a decision.
+	CreatedAt, ExpiresAt time.Time
+
+	// DecidedAt is when the request was approved or denied, else zero.
+	DecidedAt time.Time
+
+	// State is the state at the time of reading.
+	State State
+}
+
+// ClientInfo is what a user may know of a client. All of it is configured; none
+// of it comes from the request.
+type ClientInfo struct {
+	ID, Name, LogoURI, URI string
+}
+
+// Approval is the decision of a user to let a request through.
+type Approval struct {
+	// Subject is the authenticated user. Required.
+	Subject string
+
+	// RequestID is the ID of the request. Required.
+	RequestID string
+
+	// Scopes are the names of all scopes that the user agrees to, the required
+	// ones among them. Required.
+	Scopes []string
+
+	// AuthTime is when the user authenticated. Required; it is not in the
+	// future.
+	AuthTime time.Time
+
+	// AMR are the methods that were used (RFC 8176), for example "pwd".
+	AMR []string
+
+	// ACR is the authentication context class that was reached.
+	ACR string
+}
+
+// Pending returns the undecided requests of a subject, oldest first, at most 100.
+func (p *Provider) Pending(ctx context.Context, subject string) ([]*Request, error) {
+	held, err := p.pending(ctx, subject, maxPendingListed)
+	if err != nil {
+		return nil, err
+	}
+	requests := make([]*Request, len(held))
+	for i, h := range held {
+		requests[i] = p.describe(h)
+	}
+	return requests, nil
+}
+
+// pending returns the undecided requests of a subject, oldest first.
+func (p *Provider) pending(ctx context.Context, subject string, limit int) ([]*heldRequest, error) {
+	if !isSubject(subject) {
+		return nil, nil
+	}
+	stored, err := p.cfg.Store.List(ctx, kindRequest, pendingIndex(subject), "", limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing pending requests: %w", err)
+	}
+	now := p.now()
+	var held []*heldRequest
+	for _, record := range stored {
+		h, err := decodeRequest(record)
+		if err != nil {
+			return nil, err
+		}
+		if h.stateAt(now) == StatePending {
+			held = append(held, h)
+		}
+	}
+	slices.SortStableFunc(held, func(a, b *heldRequest) int { return int(a.Created - b.Created) })
+	return held, nil
+}
+
+// Request returns one request of a subject, decided or not. It returns
+// ErrNotFound also if the request is another subject's.
+func (p *Provider) Request(ctx context.Context, subject, id string) (*Request, error) {
+	h, err := p.ownRequest(ctx, subject, id)
+	if err != nil {
+		return nil, err
+	}
+	return p.describe(h), nil
+}
+
+func (p *Provider) ownRequest(ctx context.Context, subject, id string) (*heldRequest, error) {
+	h, err := p.loadRequest(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if subject == "" || h.Subject != subject {
+		return nil, ErrNotFound
+	}
+	return h, nil
+}
+
+// Approve approves a pending request. Exactly one decision is ever made on a
+// request: Approve returns ErrDecided if there was one, ErrExpired if it came too
+// late, ErrNotFound if there is no such request for the subject, ErrScope or
+// ErrACR if the approval does not fit the request, ErrUserNotFound if the user was
+// disabled, and ErrClientDisabled if the client was. After nil the client gets its
+// tokens, and no other answer, at its next poll.
+func (p *Provider) Approve(ctx context.Context, a Approval) error {
+	now := p.now()
+	if a.AuthTime.IsZero() || a.AuthTime.After(now.Add(clockSkew)) {
+		return errors.New("approval has no authentication time, or one in the future")
+	}
+	return p.decide(ctx, a.Subject, a.RequestID, StateApproved, func(h *heldRequest) (func(*requestRecord), error) {
+		granted, err := p.grantedScopes(h, a.Scopes)
+		if err != nil {
+			return nil, err
+		}
+		if len(h.ACRValues) > 0 && !slices.Contains(h.ACRValues, a.ACR) {
+			return nil, ErrACR
+		}
+		c := p.clients[h.Client]
+		if c == nil || c.Disabled {
+			return nil, ErrClientDisabled
+		}
+		_, err = p.activeUser(ctx, a.Subject)
+		if err != nil {
+			return nil, err
+		}
+		return func(r *requestRecord) {
+			r.Granted = granted
+			r.AuthTime = a.AuthTime.Unix()
+			r.AMR = a.AMR
+			r.ACR = a.ACR
+		}, nil
+	})
+}
+
+// Deny denies a pending request. It returns ErrDecided, ErrExpired or ErrNotFound
+// as Approve does. A disabled user may deny.
+func (p *Provider) Deny(ctx context.Context, subject, id string) error {
+	return p.decide(ctx, subject, id, StateDenied, func(*heldRequest) (func(*requestRecord), error) {
+		return nil, nil
+	})
+}
+
+// decide makes the one decision on a request. check says whether the decision is
+// possible and what goes with it.
+func (p *Provider) decide(
+	ctx context.Context, subject, id string, to State,
+	check func(*heldRequest) (func(*requestRecord), error),
+) error {
+	h, err := p.ownRequest(ctx, subject, id)
+	if err != nil {
+		return err
+	}
+	now := p.now()
+	switch h.stateAt(now) {
+	case StatePending:
+	case StateExpired:
+		if h.State == StatePending {
+			err = p.expire(ctx, h)
+			if err != nil {
+				return err
+			}
+		}
+		return ErrExpired
+	default:
+		return ErrDecided
+	}
+	change, err := check(h)
+	if err != nil {
+		return err
+	}
+	err = p.move(ctx, h, to, func(r *requestRecord) {
+		r.Decided = now.UnixMilli()
+		if change != nil {
+			change(r)
+		}
+	})
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+		return p.lostDecision(ctx, subject, id)
+	}
+	if err != nil {
+		return err
+	}
+	p.log.Info("request decided",
+		zap.String("request", h.id), zap.String("client", h.Client),
+		zap.String("subject", h.Subject), zap.String("state", string(to)))
+	return nil
+}
+
+// lostDecision tells what somebody else has made of the request in the meantime.
+// A pending request never changes without ceasing to be pending.
+func (p *Provider) lostDecision(ctx context.Context, subject, id string) error {
+	h, err := p.ownRequest(ctx, subject, id)
+	if err != nil {
+		return err
+	}
+	if h.stateAt(p.now()) == StateExpired {
+		return ErrExpired
+	}
+	return ErrDecided
+}
+
+// grantedScopes returns the approved scopes in the order of the request, or
+// ErrScope.
+func (p *Provider) grantedScopes(h *heldRequest, approved []string) ([]string, error) {
+	for _, name := range approved {
+		if !slices.Contains(h.Scope, name) {
+			return nil, fmt.Errorf("%w: %q was not asked for", ErrScope, name)
+		}
+	}
+	var granted []string
+	for _, s := range p.describeScopes(h.Scope) {
+		switch {
+		case slices.Contains(approved, s.Name):
+			granted = append(granted, s.Name)
+		case s.Required:
+			return nil, fmt.Errorf("%w: %q is required", ErrScope, s.Name)
+		}
+	}
+	return granted, nil
+}
+
+// WatchSubject reports changes of the pending requests of a subject, on any node:
+// the channel receives a value after each of them. Values are merged, so a reader
+// calls Pending again. Stop must be called. Read Pending after WatchSubject has
+// returned and before waiting, or a change in between is missed. Requests that
+// expire cause no value; a reader knows when they will.
+func (p *Provider) WatchSubject(subject string) (changes <-chan struct{}, stop func()) {
+	return p.cfg.Store.WatchIndex(kindRequest, pendingIndex(subject))
+}
+
+// describe returns the public view of a request.
+func (p *Provider) describe(h *heldRequest) *Request {
+	r := &Request{
+		ID:             h.id,
+		Subject:        h.Subject,
+		Client:         ClientInfo{ID: h.Client, Name: h.Client},
+		BindingMessage: h.BindingMessage,
+		Scopes:         p.describeScopes(h.Scope),
+		ACRValues:      slices.Clone(h.ACRValues),
+		CreatedAt:      time.UnixMilli(h.Created),
+		ExpiresAt:      h.expires(),
+		State:          h.stateAt(p.now()),
+	}
+	if h.Decided != 0 {
+		r.DecidedAt = time.UnixMilli(h.Decided)
+	}
+	c := p.clients[h.Client]
+	if c != nil {
+		r.Client = ClientInfo{ID: c.ID, Name: c.Name, LogoURI: c.LogoURI, URI: c.URI}
+	}
+	return r
+}

@@ -1,0 +1,53 @@
+package provider
+
+import (
+	"context"
+	"net/http"
+	"slices"
+)
+
+// tokenResponse is the answer of RFC 6749 section 5.1 and CIBA Core 1.0 section
+// 10.1.1.
+type tokenResponse struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"`
+	IDToken     string `json:"id_token,omitempty"`
+	Scope       string `json:"scope"`
+}
+
+// grant is how one grant type makes tokens.
+type grant func(p *Provider, ctx context.Context, c *client, f *form) (*tokenResponse, error)
+
+// grants are the grant types of the token endpoint.
+var grants = map[string]grant{
+	GrantCIBA: (*Provider).grantCIBA,
+}
+
+// serveToken is the token endpoint.
+func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
+	f, err := readForm(r)
+	if err != nil {
+		return err
+	}
+	c, err := p.authenticate(r, f)
+	if err != nil {
+		return err
+	}
+	grantType := f.get("grant_type")
+	if grantType == "" {
+		return badRequest("grant_type is missing.")
+	}
+	grant, ok := grants[grantType]
+	if !ok {
+		return refuse(codeUnsupportedGrantType, "The grant type is not supported.")
+	}
+	if !slices.Contains(c.GrantTypes, grantType) {
+		return refuse(codeUnauthorizedClient, "The client may not use this grant type.")
+	}
+	tokens, err := grant(p, r.Context(), c, f)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, tokens)
+}

@@ -1,0 +1,76 @@
+package provider
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// serveUserinfo is the userinfo endpoint (OpenID Connect Core 1.0 section 5.3).
+func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
+	token, err := bearerToken(r)
+	if err != nil {
+		return err
+	}
+	ctx := r.Context()
+	set, err := p.keys(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	claims, err := p.checkAccessToken(set, token)
+	if err != nil {
+		return invalidToken(err)
+	}
+	c := p.clients[claims.ClientID]
+	if c == nil || c.Disabled {
+		return invalidToken(errUnknownClient)
+	}
+	scope := strings.Fields(claims.Scope)
+	if !slices.Contains(scope, scopeOpenID) {
+		return &oauthError{
+			status:      http.StatusForbidden,
+			code:        codeInsufficientScope,
+			description: "The access token does not have the scope openid.",
+			challenge:   `Bearer error="insufficient_scope", scope="openid"`,
+		}
+	}
+	user, err := p.activeUser(ctx, claims.Subject)
+	if errors.Is(err, ErrUserNotFound) {
+		return invalidToken(err)
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	info := make(map[string]any)
+	for _, s := range p.describeScopes(scope) {
+		addClaims(info, user, s.Claims)
+	}
+	info["sub"] = user.ID
+	return writeJSON(w, info)
+}
+
+// bearerToken returns the access token of a request. It is taken from the header
+// alone: a URL ends up in logs (RFC 6750 section 2; RFC 9700 section 4.3.2).
+func bearerToken(r *http.Request) (string, error) {
+	headers := r.Header["Authorization"]
+	if len(headers) != 1 {
+		return "", &oauthError{status: http.StatusUnauthorized, challenge: "Bearer"}
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", &oauthError{status: http.StatusUnauthorized, challenge: "Bearer"}
+	}
+	return token, nil
+}
+
+// invalidToken is the one answer to an access token that is not good.
+func invalidToken(cause error) *oauthError {
+	return &oauthError{
+		status:      http.StatusUnauthorized,
+		code:        codeInvalidToken,
+		description: "The access token is not good.",
+		challenge:   `Bearer error="invalid_token"`,
+		cause:       cause,
+	}
+}
