@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -29,7 +28,7 @@ type Memory struct {
 	mu      sync.RWMutex
 	closed  bool
 	records map[recordKey]*memoryRecord
-	indexes map[watchKey][]*memoryRecord // ordered by id
+	indexes map[watchKey]*memoryIndex
 	expiry  expiryHeap
 }
 
@@ -54,7 +53,7 @@ func NewMemory(o Options) *Memory {
 	return &Memory{
 		now:     o.Now,
 		records: make(map[recordKey]*memoryRecord),
-		indexes: make(map[watchKey][]*memoryRecord),
+		indexes: make(map[watchKey]*memoryIndex),
 	}
 }
 
@@ -259,20 +258,17 @@ func (m *Memory) find(key watchKey, after string, limit int) ([]memoryRecord, er
 		return nil, ErrClosed
 	}
 	now := m.now()
-	list := m.indexes[key]
-	start, found := searchID(list, after)
-	if found {
-		start++
+	index, found := m.indexes[key]
+	if !found {
+		return nil, nil
 	}
 	var page []memoryRecord
-	for _, stored := range list[start:] {
-		if len(page) == limit {
-			break
-		}
+	index.after(after, func(stored *memoryRecord) bool {
 		if !expired(stored.expires, now) {
 			page = append(page, *stored)
 		}
-	}
+		return len(page) < limit
+	})
 	return page, nil
 }
 
@@ -334,24 +330,20 @@ func (m *Memory) remove(stored *memoryRecord) {
 
 func (m *Memory) enter(stored *memoryRecord, x Index) {
 	key := indexWatch(stored.key.kind, x)
-	list := m.indexes[key]
-	at, _ := searchID(list, stored.key.id)
-	m.indexes[key] = slices.Insert(list, at, stored)
+	index, found := m.indexes[key]
+	if !found {
+		index = new(memoryIndex)
+		m.indexes[key] = index
+	}
+	index.add(stored)
 }
 
 func (m *Memory) leave(stored *memoryRecord, x Index) {
 	key := indexWatch(stored.key.kind, x)
-	list := m.indexes[key]
-	at, found := searchID(list, stored.key.id)
-	if !found {
-		return
-	}
-	list = slices.Delete(list, at, at+1)
-	if len(list) == 0 {
+	index, found := m.indexes[key]
+	if found && index.remove(stored.key.id) {
 		delete(m.indexes, key)
-		return
 	}
-	m.indexes[key] = list
 }
 
 // reschedule sets the expiry and the record's place in the heap; 0 takes it
@@ -379,12 +371,6 @@ func (m *Memory) sweep(now time.Time) {
 		}
 		m.remove(m.expiry[0])
 	}
-}
-
-func searchID(list []*memoryRecord, id string) (int, bool) {
-	return slices.BinarySearchFunc(list, id, func(r *memoryRecord, id string) int {
-		return strings.Compare(r.key.id, id)
-	})
 }
 
 // expiryHeap orders records by expiry, the first to expire at the top. It
