@@ -1,0 +1,52 @@
+package ciba
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// Revoke withdraws a token at the provider (RFC 7009). hint is
+// "access_token", "refresh_token" or "". The error has CodeUnsupported if the
+// provider has no revocation endpoint. A provider answers with success for a
+// token that it does not know, so success says only that the token is not good
+// any more.
+func (c *Client) Revoke(ctx context.Context, token, hint string) error {
+	return c.withdraw(ctx, "revoke", token, hint)
+}
+
+// Cancel withdraws a pending request, so that the customer is not asked any
+// more. CIBA has no such request; this one uses the revocation endpoint with the
+// auth_req_id as token and "auth_req_id" as token_type_hint, which the provider
+// of this project takes. To any other it is an unknown token, which does no
+// harm. Cancel is a courtesy: the request counts as over on our side whatever it
+// returns.
+func (c *Client) Cancel(ctx context.Context, p *Pending) error {
+	return c.withdraw(ctx, "cancel", p.AuthReqID, "auth_req_id")
+}
+
+func (c *Client) withdraw(ctx context.Context, op, token, hint string) error {
+	if token == "" {
+		return invalidArgument(op, "token is empty")
+	}
+	md, err := c.metadata.get(ctx)
+	if err != nil {
+		return fetchFailure(ctx, op, err)
+	}
+	if md.RevocationEndpoint == "" {
+		return &Error{Op: op, Code: CodeUnsupported}
+	}
+	form := url.Values{"token": {token}}
+	if hint != "" {
+		form.Set("token_type_hint", hint)
+	}
+	a, err := c.post(ctx, op, md.RevocationEndpoint, form, revokeTimeout)
+	if err != nil {
+		return err
+	}
+	// The body of a success means nothing (RFC 7009 section 2.2).
+	if a.status != http.StatusOK && a.status != http.StatusNoContent {
+		return a.failure()
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package ciba
+
+import (
+	"context"
+	"time"
+)
+
+// Wait polls until the customer has decided, and returns the tokens if they
+// satisfy the check.
+//
+// It polls at p.NextPoll, which Start sets to one interval from its answer and
+// each poll to one interval after its own, and earlier when p is notified. It
+// bears network faults, 5xx and 429 until the request expires, pausing longer
+// each time and for as long as the provider asks. Every other error ends it:
+// denial, expiry, refusal of the client, an answer that breaks the protocol, an
+// ID Token that does not verify. When p.ExpiresAt has come by our own clock it
+// ends with CodeExpiredToken, whatever the provider says. When ctx ends it ends
+// at once.
+//
+// onPoll, if not nil, is called after each poll with its number, from 1, and its
+// error, in the goroutine of the caller.
+func (c *Client) Wait(ctx context.Context, p *Pending, check Check, onPoll func(attempt int, err error)) (*Tokens, error) {
+	for attempt := 1; ; attempt++ {
+		err := c.pause(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		tokens, err := c.poll(ctx, p, "wait")
+		if err == nil {
+			err = c.checkTokens(tokens, check, "wait")
+		}
+		if onPoll != nil {
+			onPoll(attempt, err)
+		}
+		if err == nil {
+			return tokens, nil
+		}
+		if !IsPending(err) && !IsTemporary(err) {
+			return nil, err
+		}
+	}
+}
+
+// pause sleeps until the next poll is due. It returns an error if there will be
+// none.
+func (c *Client) pause(ctx context.Context, p *Pending) error {
+	for {
+		err := c.open(ctx, p, "wait")
+		if err != nil {
+			return err
+		}
+		now := c.now()
+		rest := p.NextPoll.Sub(now)
+		if rest <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(min(rest, p.ExpiresAt.Sub(now)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-p.Wake:
+			if p.advance(c.now()) {
+				timer.Stop()
+				return nil
+			}
+		}
+		timer.Stop()
+	}
+}
+
+// advance reports whether a signal may move the next poll forward to now. One
+// may per interval: a flood of pings must not become a flood of polls.
+func (p *Pending) advance(now time.Time) bool {
+	if !p.woken.IsZero() && now.Sub(p.woken) < p.Interval {
+		return false
+	}
+	p.woken = now
+	return true
+}
