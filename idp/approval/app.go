@@ -1,0 +1,278 @@
+package approval
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"runtime"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
+	"github.com/caddyciba/gateway/idp/provider"
+)
+
+// Defaults of [Config], used for values that are zero.
+const (
+	DefaultSessionIdle     = 30 * time.Minute
+	DefaultSessionLifetime = 12 * time.Hour
+)
+
+// Provider is what the app needs of an OpenID Provider. *provider.Provider
+// implements it, and documents what the methods do.
+type Provider interface {
+	Pending(ctx context.Context, subject string) ([]*provider.Request, error)
+	Request(ctx context.Context, subject, id string) (*provider.Request, error)
+	Approve(ctx context.Context, a provider.Approval) error
+	Deny(ctx context.Context, subject, id string) error
+}
+
+// Config is what an [App] is made of.
+type Config struct {
+	// Provider holds the requests that customers decide. Required.
+	Provider Provider
+
+	// Users finds the customers who may sign in. Required.
+	Users provider.UserStore
+
+	// Store keeps sessions and attempt counters. Required.
+	Store store.Store
+
+	// PublicURL is the address under which customers reach the app, for
+	// example https://id.example.com or https://example.com/approvals. It must
+	// be https; plain http is taken for loopback hosts only. Every address the
+	// app makes comes from here and never from a header. Required.
+	PublicURL string
+
+	// BasePath is the path below which the app answers, without a slash at the
+	// end. Default: the path of PublicURL, and it must be the same if both are
+	// given.
+	BasePath string
+
+	// ComparePassword tells whether the password fits the hash, at a cost that
+	// does not depend on the answer. Required.
+	ComparePassword func(hash, password []byte) (bool, error)
+
+	// FakeHash is a hash of a random password, made with the same algorithm
+	// and cost as those of the users. It is compared when a user name is
+	// unknown, so that this takes as long as when it is known. Required.
+	FakeHash []byte
+
+	// Brand is how the app presents itself.
+	Brand Brand
+
+	// Details returns the authorization details (RFC 9396) of a request, a JSON
+	// array of objects, to be shown as labeled rows with amount and payee on
+	// top. Default: none.
+	Details func(*provider.Request) json.RawMessage
+
+	// ClientIP returns the address of the browser, for counting attempts per
+	// source. Default: the peer of the connection.
+	ClientIP func(*http.Request) string
+
+	// Location is the time zone in which times are shown where a browser has
+	// no JavaScript to show its own. Default: UTC.
+	Location *time.Location
+
+	// SessionIdle is how long a session lives without being used.
+	// Default: 30m.
+	SessionIdle time.Duration
+
+	// SessionLifetime is how long a session lives at most. Default: 12h.
+	SessionLifetime time.Duration
+
+	// ProofAge is how long before a request was made the customer may have
+	// proven who he is, for an approval without doing so again. By default
+	// only a proof that is newer than the request counts: who was signed in
+	// before types the password to approve, and auth_time in the ID Token is
+	// never before the request. Default: 0.
+	ProofAge time.Duration
+
+	// ACR is the authentication context class that a password gives, for
+	// requests that demand one. Default: none, so that such requests can't be
+	// approved here.
+	ACR string
+
+	// PasswordSlots is how many passwords are checked at the same time.
+	// Default: the number of CPUs.
+	PasswordSlots int
+
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+
+	// Rand is the source of randomness. Default: crypto/rand.Reader.
+	Rand io.Reader
+
+	// Logger receives causes of errors and one line for each sign-in and
+	// decision. No secret and nothing that a customer typed is ever logged.
+	// Default: none.
+	Logger *zap.Logger
+}
+
+// App is the web app. It is an http.Handler, safe for concurrent use.
+type App struct {
+	cfg         Config
+	origin      string // scheme://host, as browsers write it in Origin
+	host        string // host and port as in Origin
+	base        string // base path, without a slash at the end
+	secure      bool   // https
+	crossOrigin *http.CrossOriginProtection
+	slots       chan struct{}
+	routes      *routes
+	locales     *locales
+	assets      *assets
+	pages       map[string]pageSet // by language
+}
+
+// New returns an app. It does no I/O; every mistake that it finds is in the
+// error.
+func New(cfg Config) (*App, error) {
+	cfg = cfg.withDefaults()
+	err := cfg.validate()
+	if err != nil {
+		return nil, err
+	}
+	public, err := parsePublicURL(cfg.PublicURL)
+	if err != nil {
+		return nil, err
+	}
+	base := strings.TrimSuffix(public.Path, "/")
+	if cfg.BasePath != "" && cfg.BasePath != base {
+		if base != "" {
+			return nil, fmt.Errorf("base path %q is not the path of public URL %q", cfg.BasePath, cfg.PublicURL)
+		}
+		base = cfg.BasePath
+	}
+	if base != "" && (base[0] != '/' || path.Clean(base) != base) {
+		return nil, fmt.Errorf("base path %q is not canonical", base)
+	}
+	a := &App{
+		cfg:         cfg,
+		secure:      public.Scheme == "https",
+		base:        base,
+		crossOrigin: http.NewCrossOriginProtection(),
+		slots:       make(chan struct{}, cfg.PasswordSlots),
+		routes:      newRoutes(),
+	}
+	a.host = strings.ToLower(canonicalHost(public.Host, a.secure))
+	a.origin = public.Scheme + "://" + a.host
+	th, err := newTheme(cfg.Brand.Accent)
+	if err != nil {
+		return nil, fmt.Errorf("brand: %w", err)
+	}
+	a.locales, err = loadLocales()
+	if err != nil {
+		return nil, err
+	}
+	a.assets, err = loadAssets(a.base, cfg.Brand, th)
+	if err != nil {
+		return nil, err
+	}
+	a.pages, err = a.loadPages()
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Brand.Name == "" {
+		c.Brand.Name = defaultBrandName
+	}
+	if c.Brand.Accent == "" {
+		c.Brand.Accent = defaultAccent
+	}
+	if c.Details == nil {
+		c.Details = func(*provider.Request) json.RawMessage { return nil }
+	}
+	if c.ClientIP == nil {
+		c.ClientIP = remoteIP
+	}
+	if c.Location == nil {
+		c.Location = time.UTC
+	}
+	if c.SessionIdle == 0 {
+		c.SessionIdle = DefaultSessionIdle
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = DefaultSessionLifetime
+	}
+	if c.PasswordSlots == 0 {
+		c.PasswordSlots = runtime.GOMAXPROCS(0)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Provider == nil {
+		errs = append(errs, errors.New("a provider is required"))
+	}
+	if c.Users == nil {
+		errs = append(errs, errors.New("a user store is required"))
+	}
+	if c.Store == nil {
+		errs = append(errs, errors.New("a store is required"))
+	}
+	if c.ComparePassword == nil || len(c.FakeHash) == 0 {
+		errs = append(errs, errors.New("a password comparison and a fake hash are required"))
+	}
+	if c.SessionIdle < 0 || c.SessionLifetime < 0 || c.ProofAge < 0 || c.PasswordSlots < 0 {
+		errs = append(errs, errors.New("session times, proof age and password slots must not be negative"))
+	}
+	if utf8.RuneCountInString(c.Brand.Name) > maxBrandName {
+		errs = append(errs, fmt.Errorf("the brand name has more than %d characters", maxBrandName))
+	}
+	return errors.Join(errs...)
+}
+
+// parsePublicURL checks the public URL.
+func parsePublicURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("parsing public URL: %w", err)
+	}
+	switch {
+	case raw == "":
+		return nil, errors.New("a public URL is required")
+	case u.Host == "" || u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.RawPath != "":
+		return nil, fmt.Errorf("public URL %q is not a plain URL with a host", raw)
+	case u.Scheme == "https":
+		return u, nil
+	case u.Scheme == "http" && loopback(u.Hostname()):
+		return u, nil
+	}
+	return nil, fmt.Errorf("public URL %q must be https (http is taken for loopback hosts only)", raw)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// isUnknownUser says whether a user store answered that there is no such user.
+func isUnknownUser(u *provider.User, err error) bool {
+	return errors.Is(err, provider.ErrUserNotFound) || err == nil && u == nil
+}

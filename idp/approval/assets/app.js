@@ -1,0 +1,144 @@
+// Everything here is an addition: without it the pages are complete. No text is
+// ever turned into markup.
+"use strict";
+(() => {
+  const all = (selector, root) => (root || document).querySelectorAll(selector);
+  const fill = (words, m, s) => words.replace("{m}", m).replace("{s}", s);
+
+  // A page from the back-forward cache shows what was, not what is.
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+  });
+
+  // Times in the zone and manner of the device.
+  const localTimes = (root) => {
+    for (const time of all("time[datetime]", root)) {
+      const when = new Date(time.dateTime);
+      if (Number.isNaN(when.getTime())) continue;
+      const style = { hour: "numeric", minute: "2-digit" };
+      if (when.toDateString() !== new Date().toDateString()) {
+        Object.assign(style, { day: "numeric", month: "short", year: "numeric" });
+      }
+      time.textContent = new Intl.DateTimeFormat(document.documentElement.lang, style).format(when);
+    }
+  };
+
+  // Countdowns. The end is fixed once, by the device's clock, from the seconds
+  // that the server gave; so a wrong clock does no harm.
+  const countdown = (node) => {
+    const end = Date.now() + Number(node.dataset.left) * 1000;
+    const words = node.querySelector("[data-words]");
+    const bar = node.querySelector("progress");
+    const status = node.querySelector("[data-status]");
+    const tick = () => {
+      if (!node.isConnected) return;
+      const left = Math.max(0, Math.ceil((end - Date.now()) / 1000));
+      const m = Math.floor(left / 60), s = left % 60, d = node.dataset;
+      words.textContent = fill(m === 0 ? d.wordsS : s === 0 ? d.wordsM : d.wordsMs, m, s);
+      if (bar) bar.value = left;
+      if (left <= 20 && status && !node.classList.contains("soon")) {
+        node.classList.add("soon");
+        status.textContent = status.dataset.soon;
+      }
+      if (left > 0) {
+        setTimeout(tick, 1000 - (Date.now() % 1000));
+      } else if (bar) {
+        // The buttons go, and the page comes back saying what happened.
+        node.classList.add("over");
+        setTimeout(() => location.replace(location.pathname.replace(/\/decision$/, "")), 600);
+      }
+    };
+    tick();
+  };
+
+  // A form is sent once.
+  const once = (form) => {
+    form.addEventListener("submit", (event) => {
+      if (form.dataset.sent) {
+        event.preventDefault();
+        return;
+      }
+      form.dataset.sent = "true";
+      form.setAttribute("aria-busy", "true");
+    });
+  };
+
+  // Approve does nothing for the first moments after it appears or moves, so
+  // that no tap meant for something else lands on it, and never by Enter.
+  const arm = (button) => {
+    let ready = 0;
+    let timer = 0;
+    const disarm = () => {
+      ready = Date.now() + 700;
+      button.setAttribute("aria-disabled", "true");
+      clearTimeout(timer);
+      timer = setTimeout(() => button.removeAttribute("aria-disabled"), 700);
+    };
+    disarm();
+    document.addEventListener("visibilitychange", disarm);
+    addEventListener("focus", disarm);
+    let top = button.getBoundingClientRect().top;
+    new ResizeObserver(() => {
+      const now = button.getBoundingClientRect().top;
+      if (now !== top) disarm();
+      top = now;
+    }).observe(document.body);
+    button.addEventListener("click", (event) => {
+      if (Date.now() < ready) event.preventDefault();
+    });
+    button.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") event.preventDefault();
+    });
+  };
+
+  const reveal = (button) => {
+    const input = document.getElementById(button.dataset.reveal);
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const hide = input.type === "text";
+      input.type = hide ? "password" : "text";
+      button.textContent = hide ? button.dataset.show : button.dataset.hide;
+      input.focus();
+    });
+    input.form.addEventListener("submit", () => { input.type = "password"; });
+  };
+
+  // The list renews itself while it is looked at. What has not changed stays in
+  // place, so that nothing moves under a finger.
+  const live = (list) => {
+    const signature = (node) => Array.from(all("a.card", node), (a) => a.href).join(" ");
+    const renew = () => {
+      if (document.hidden) return;
+      const request = new XMLHttpRequest();
+      request.responseType = "document";
+      request.open("GET", list.dataset.live);
+      request.onload = () => {
+        const fresh = request.responseXML && request.responseXML.getElementById("list");
+        if (!fresh) {
+          location.reload();
+          return;
+        }
+        if (signature(fresh) === signature(list)) return;
+        document.title = request.responseXML.title;
+        const focused = document.activeElement && document.activeElement.href;
+        list.replaceChildren(...Array.from(fresh.childNodes, (n) => document.adoptNode(n)));
+        ready(list);
+        for (const card of all("a.card", list)) if (card.href === focused) card.focus();
+      };
+      request.send();
+    };
+    setInterval(renew, 4000);
+    document.addEventListener("visibilitychange", renew);
+  };
+
+  const ready = (root) => {
+    localTimes(root);
+    for (const node of all("[data-left]", root)) countdown(node);
+  };
+  ready(document);
+  for (const form of all("form[data-once]")) once(form);
+  for (const button of all("[data-approve]")) arm(button);
+  for (const button of all("[data-reveal]")) reveal(button);
+  const list = document.querySelector("[data-live]");
+  if (list) live(list);
+})();

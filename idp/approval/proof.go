@@ -1,0 +1,122 @@
+package approval
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/caddyciba/gateway/idp/provider"
+)
+
+const (
+	// maxPassword bounds passwords, in characters. NIST SP 800-63B asks for at
+	// least 64.
+	maxPassword = 1024
+
+	// maxUserName bounds what is taken for a user name, in bytes.
+	maxUserName = 256
+
+	// slotWait is how long a password check waits for a free slot.
+	slotWait = 5 * time.Second
+)
+
+var (
+	// errWrong says that user name and password do not belong together, for
+	// whichever reason.
+	errWrong = errors.New("user name or password is wrong")
+
+	// errBusy says that too many passwords are being checked just now.
+	errBusy = errors.New("too many password checks at once")
+)
+
+// throttledError says that no further password is tried before Wait is over.
+type throttledError struct{ Wait time.Duration }
+
+func (e *throttledError) Error() string { return "too many attempts" }
+
+// provePassword checks a password and returns its user. It returns errWrong
+// after the same work for an unknown name, a wrong password and a disabled
+// user; *throttledError or errBusy when nothing was checked; and any other
+// error when the check could not be made.
+func (a *App) provePassword(ctx context.Context, source, name, password string) (*provider.User, error) {
+	name = norm.NFC.String(strings.TrimSpace(name))
+	if len(name) > maxUserName {
+		name = name[:maxUserName]
+	}
+	byUser := userCounter(strings.ToLower(name))
+	bySource := sourceCounter(source)
+	for _, c := range []counter{bySource, byUser} {
+		wait, err := a.takeAttempt(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if wait > 0 {
+			return nil, &throttledError{Wait: wait}
+		}
+	}
+	user, err := a.cfg.Users.ByLogin(ctx, name)
+	if isUnknownUser(user, err) {
+		user = nil
+	} else if err != nil {
+		return nil, fmt.Errorf("reading the user: %w", err)
+	}
+	ok, err := a.comparePassword(ctx, user, password)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errWrong
+	}
+	a.forgetAttempts(ctx, byUser)
+	a.giveBackAttempt(ctx, bySource)
+	return user, nil
+}
+
+// comparePassword does the expensive comparison, once and of the same cost in
+// every case, in one of a limited number of slots: each comparison holds the
+// memory that argon2id is meant to need.
+func (a *App) comparePassword(ctx context.Context, user *provider.User, password string) (bool, error) {
+	valid := user != nil && !user.Disabled && user.PasswordHash != ""
+	hash := a.cfg.FakeHash
+	if user != nil && user.PasswordHash != "" {
+		hash = []byte(user.PasswordHash)
+	}
+	// The same word may reach us composed or decomposed, depending on the
+	// keyboard (U12).
+	password = norm.NFC.String(password)
+	if password == "" || utf8.RuneCountInString(password) > maxPassword || strings.ContainsRune(password, 0) {
+		password, valid = "-", false
+	}
+	err := a.takeSlot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { <-a.slots }()
+	ok, err := a.cfg.ComparePassword(hash, []byte(password))
+	if err != nil {
+		// A hash that cannot be read is the operator's mistake, and for the
+		// visitor the same as a wrong password.
+		a.cfg.Logger.Error("comparing a password", errField(err))
+		return false, nil
+	}
+	return ok && valid, nil
+}
+
+// takeSlot waits for a slot, though not for long.
+func (a *App) takeSlot(ctx context.Context) error {
+	timer := time.NewTimer(slotWait)
+	defer timer.Stop()
+	select {
+	case a.slots <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return errBusy
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,163 @@
+package approval
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddyciba/gateway/idp/provider"
+)
+
+// requestView is what the page of one pending request shows.
+type requestView struct {
+	subject
+	Token      string
+	Scopes     []scopeView
+	Asked      moment
+	Ends       moment
+	Left       time.Duration
+	Total      time.Duration
+	NeedsProof bool
+	Others     int    // other requests that wait
+	Error      string // key of a message, or empty
+	Wait       string // how long to wait, in words, for "error.throttled"
+	url        string
+}
+
+// refresh loads the page again when the time is over, so that it says so also
+// without JavaScript.
+func (v requestView) refresh() *refresh {
+	return &refresh{Seconds: int(roundUp(v.Left, time.Second)/time.Second) + 1, URL: v.url}
+}
+
+// scopeView is one permission that is asked for.
+type scopeView struct {
+	Value       string
+	Name        Text
+	Description Text
+	Required    bool
+	Emphasize   bool
+	Checked     bool
+}
+
+// decisionPurpose is what the token of a decision form is bound to, with the id
+// of the request.
+const decisionPurpose = "decision"
+
+// showRequest answers GET /requests/{id}: the request to decide, or what became
+// of it.
+func (a *App) showRequest(w http.ResponseWriter, r *http.Request, m match) {
+	s, ok := a.signedIn(w, r)
+	if !ok {
+		return
+	}
+	req, ok := a.ownRequest(w, r, s, m.id)
+	if !ok {
+		return
+	}
+	if a.open(req) {
+		a.renderRequest(w, r, http.StatusOK, s, req, nil)
+		return
+	}
+	a.renderEnd(w, r, http.StatusOK, s, req, false)
+}
+
+// ownRequest returns a request of the customer, or answers itself: a request of
+// somebody else and one that does not exist look the same.
+func (a *App) ownRequest(w http.ResponseWriter, r *http.Request, s *session, id string) (*provider.Request, bool) {
+	req, err := a.cfg.Provider.Request(r.Context(), s.data.Subject, id)
+	if errors.Is(err, provider.ErrNotFound) {
+		a.refuse(w, r, s, http.StatusNotFound, err)
+		return nil, false
+	}
+	if err != nil {
+		a.fail(w, r, err)
+		return nil, false
+	}
+	return req, true
+}
+
+// open says whether a request can still be decided.
+func (a *App) open(req *provider.Request) bool {
+	return req.State == provider.StatePending && a.cfg.Now().Before(req.ExpiresAt)
+}
+
+// needsProof says whether an approval asks for the password.
+func (a *App) needsProof(s *session, req *provider.Request) bool {
+	return s.data.AuthTime.Before(req.CreatedAt.Add(-a.cfg.ProofAge))
+}
+
+// problem is why a posted approval comes back to the page.
+type problem struct {
+	message string // key
+	wait    time.Duration
+	chosen  []string // what was ticked
+}
+
+// renderRequest renders the page on which the request is decided. With a problem
+// it shows that, and the ticks as they were.
+func (a *App) renderRequest(w http.ResponseWriter, r *http.Request, status int, s *session, req *provider.Request, p *problem) {
+	others, ok := a.others(w, r, s, req.ID)
+	if !ok {
+		return
+	}
+	l := a.locale(r)
+	now := a.cfg.Now()
+	v := requestView{
+		subject:    a.subject(l, req),
+		Token:      formToken(s.secret, decisionPurpose, req.ID),
+		Asked:      l.moment(req.CreatedAt, now, a.cfg.Location),
+		Ends:       l.moment(req.ExpiresAt, now, a.cfg.Location),
+		Left:       req.ExpiresAt.Sub(now),
+		Total:      req.ExpiresAt.Sub(req.CreatedAt),
+		NeedsProof: a.needsProof(s, req),
+		Others:     others,
+		url:        a.base + "/requests/" + req.ID,
+	}
+	for _, scope := range req.Scopes {
+		view := a.scopeView(l, scope)
+		view.Checked = p == nil || slices.Contains(p.chosen, scope.Name)
+		v.Scopes = append(v.Scopes, view)
+	}
+	if p != nil {
+		v.Error, v.Wait = p.message, l.duration(roundUp(p.wait, time.Minute))
+	}
+	a.render(w, r, status, "request", s, v)
+}
+
+// scopeView prepares a permission for showing. The standard ones, as long as the
+// operator has not put them into words of his own, come in the customer's
+// language.
+func (a *App) scopeView(l *locale, scope provider.Scope) scopeView {
+	v := scopeView{Value: scope.Name, Required: scope.Required, Emphasize: scope.Emphasize}
+	name, description := scope.DisplayName, scope.Description
+	key, english := "scope."+scope.Name, a.locales.all[0]
+	if english.words[key] != "" && name == english.words[key] {
+		name = l.words[key]
+	}
+	if english.words[key+".more"] != "" && description == english.words[key+".more"] {
+		description = l.words[key+".more"]
+	}
+	if name == "" {
+		name = scope.Name
+	}
+	v.Name, v.Description = newText(name), newText(description)
+	return v
+}
+
+// others counts the other requests that wait for the customer.
+func (a *App) others(w http.ResponseWriter, r *http.Request, s *session, id string) (int, bool) {
+	pending, err := a.cfg.Provider.Pending(r.Context(), s.data.Subject)
+	if err != nil {
+		a.fail(w, r, err)
+		return 0, false
+	}
+	n := 0
+	for _, other := range pending {
+		if other.ID != id {
+			n++
+		}
+	}
+	return n, true
+}
