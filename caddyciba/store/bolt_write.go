@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -126,8 +125,7 @@ func (q *boltQueue) sweepFailure() error {
 	return q.swept
 }
 
-// do hands a write to the writer and waits for its end. If the context ends
-// first, the write is withdrawn, or left to its fate if it has begun.
+// do hands a write to the writer and waits for its end.
 func (b *Bolt) do(ctx context.Context, op *boltOp) error {
 	err := live(ctx)
 	if err != nil {
@@ -137,6 +135,12 @@ func (b *Bolt) do(ctx context.Context, op *boltOp) error {
 	if err != nil {
 		return err
 	}
+	return b.wait(ctx, op)
+}
+
+// wait waits for the end of a write. If the context ends first, the write is
+// withdrawn, or left to its fate if it has begun.
+func (b *Bolt) wait(ctx context.Context, op *boltOp) error {
 	select {
 	case <-op.done:
 		return b.explain("writing to", op.err)
@@ -163,10 +167,6 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 			sweeping = true
 		}
 		for {
-			// Callers that the last transaction has set free are about to
-			// write again. Letting them run first makes one large batch
-			// instead of a small one and a large one.
-			runtime.Gosched()
 			batch := b.writes.take()
 			if len(batch) > 0 {
 				b.commit(batch)

@@ -1,0 +1,343 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+func openTestBolt(t *testing.T) *Bolt {
+	t.Helper()
+	b, err := OpenBolt(filepath.Join(t.TempDir(), "ciba.db"), BoltOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// put writes behind the store's back.
+func put(t *testing.T, b *Bolt, bucket, key, value []byte) {
+	t.Helper()
+	err := b.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put(key, value) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testRecord() *Record {
+	return &Record{
+		Kind: "k", ID: "a", Data: []byte("some data"),
+		Indexes: []Index{{"state", "held"}, {"empty", ""}},
+		Expires: time.Now().Add(time.Hour),
+	}
+}
+
+// No change of a stored record's bytes goes unnoticed: not a flipped bit, not
+// a cut, not the record of another id.
+func TestDamagedRecordIsAnError(t *testing.T) {
+	r := testRecord()
+	key := appendKey(nil, r.Kind, r.ID)
+	good := encodeRecord(key, &stored{version: 3, expires: toMillis(r.Expires), indexes: r.Indexes, data: r.Data})
+	s, err := decodeRecord(key, good)
+	if err != nil || s.version != 3 || !bytes.Equal(s.data, r.Data) || !slices.Equal(s.indexes, r.Indexes) {
+		t.Fatalf("the undamaged record reads as %+v, %v", s, err)
+	}
+	check := func(what string, key, value []byte) {
+		t.Helper()
+		_, err := decodeRecord(key, value)
+		if !errors.Is(err, errDamaged) {
+			t.Errorf("%s: got error %v, want errDamaged", what, err)
+		}
+	}
+	for i := range good {
+		check(fmt.Sprint("cut to ", i), key, good[:i])
+		for bit := range 8 {
+			bad := slices.Clone(good)
+			bad[i] ^= 1 << bit
+			check(fmt.Sprint("byte ", i, " bit ", bit), key, bad)
+		}
+	}
+	check("longer", key, append(slices.Clone(good), 0))
+	check("another id", appendKey(nil, r.Kind, "b"), good)
+}
+
+// Even with a right checksum, fields that lie do not make the decoder panic,
+// read beyond the record, or take much memory.
+func FuzzDecodeRecord(f *testing.F) {
+	r := testRecord()
+	key := appendKey(nil, r.Kind, r.ID)
+	good := encodeRecord(key, &stored{version: 1, indexes: r.Indexes, data: r.Data})
+	f.Add(good[:len(good)-4])
+	f.Add([]byte{recordFormat, 1, 0, 255, 255, 255, 255, 15})
+	f.Add([]byte{recordFormat, 1, 0, 1, 255, 255, 255, 255, 255, 255, 255, 255, 127})
+	f.Add([]byte{recordFormat + 1, 1, 0, 0})
+	f.Add([]byte{recordFormat, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sum := checksum(key, body)
+		s, err := decodeRecord(key, append(slices.Clip(slices.Clone(body)), byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)))
+		if err != nil {
+			if !errors.Is(err, errDamaged) {
+				t.Fatalf("unexpected error %v", err)
+			}
+			return
+		}
+		// What can be read is what would be written: uvarints that are longer
+		// than need be are the only freedom.
+		again, err := decodeRecord(key, encodeRecord(key, s))
+		if err != nil || again.version != s.version || again.expires != s.expires ||
+			!slices.Equal(again.indexes, s.indexes) || !bytes.Equal(again.data, s.data) {
+			t.Fatalf("%+v became %+v, %v", s, again, err)
+		}
+	})
+}
+
+func TestDamagedRecordFailsEachCall(t *testing.T) {
+	b := openTestBolt(t)
+	ctx := t.Context()
+	for _, id := range []string{"a", "b"} {
+		r := testRecord()
+		r.ID = id
+		err := b.Create(ctx, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, b, recordBucket, appendKey(nil, "k", "a"), []byte("not a record"))
+
+	want := func(what string, err, target error) {
+		t.Helper()
+		if !errors.Is(err, target) {
+			t.Errorf("%s: got error %v, want %v", what, err, target)
+		}
+	}
+	_, err := b.Get(ctx, "k", "a")
+	want("Get", err, errDamaged)
+	want("Create", b.Create(ctx, testRecord()), errDamaged)
+	want("Update", b.Update(ctx, testRecord()), errDamaged)
+	want("Delete", b.Delete(ctx, "k", "a", 0), errDamaged)
+	_, err = b.List(ctx, "k", Index{"state", "held"}, "", 10)
+	want("List", err, errDamaged)
+	// The others are not affected.
+	_, err = b.Get(ctx, "k", "b")
+	want("Get of another", err, nil)
+	want("Delete of another", b.Delete(ctx, "k", "b", 1), nil)
+}
+
+// A damaged record does not stop the sweep, and is removed when its time has
+// come; the index entries that are left over hurt nobody.
+func TestDamagedRecordIsSwept(t *testing.T) {
+	b := openTestBolt(t)
+	ctx := t.Context()
+	now := time.Now()
+	b.now = func() time.Time { return now }
+	for _, id := range []string{"a", "b"} {
+		r := testRecord()
+		r.ID = id
+		err := b.Create(ctx, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, b, recordBucket, appendKey(nil, "k", "a"), []byte("not a record"))
+	put(t, b, expiryBucket, []byte("\x00"), nil)
+	put(t, b, expiryBucket, appendExpiryKey(nil, 5, appendKey(nil, "k", "never was")), nil)
+	now = now.Add(2 * time.Hour)
+	if b.sweep() {
+		t.Error("sweep says that there is more")
+	}
+	err := b.Ping(ctx)
+	if err != nil {
+		t.Errorf("Ping after the sweep: %v", err)
+	}
+	page, err := b.List(ctx, "k", Index{"state", "held"}, "", 10)
+	if err != nil || len(page) != 0 {
+		t.Errorf("List = %v, %v", page, err)
+	}
+	err = b.Create(ctx, testRecord())
+	if err != nil {
+		t.Errorf("Create over the damaged record: %v", err)
+	}
+	err = b.db.View(func(tx *bbolt.Tx) error {
+		if n := tx.Bucket(expiryBucket).Stats().KeyN; n != 1 {
+			t.Errorf("%d expiry entries, want the one of the new record", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A page that makes bbolt panic is an error to whoever touches it, and to
+// nobody else, whether or not they share its transaction.
+func TestPanicBecomesError(t *testing.T) {
+	b := openTestBolt(t)
+	// A bucket where a record should be is refused by bbolt with an error in
+	// the midst of a transaction.
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.Bucket(recordBucket).CreateBucket(appendKey(nil, "k", "bad"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := []*boltOp{
+		newBoltPut(opCreate, &Record{Kind: "k", ID: "one"}, 1),
+		newBoltPut(opCreate, &Record{Kind: "k", ID: "bad"}, 1),
+		newBoltPut(opCreate, &Record{Kind: "k", ID: "two"}, 1),
+	}
+	b.commit(batch)
+	for i, wantErr := range []bool{false, true, false} {
+		<-batch[i].done
+		if (batch[i].err != nil) != wantErr {
+			t.Errorf("write %d: %v", i, batch[i].err)
+		}
+	}
+	for _, id := range []string{"one", "two"} {
+		_, err := b.Get(t.Context(), "k", id)
+		if err != nil {
+			t.Errorf("Get %s: %v", id, err)
+		}
+	}
+	err = b.view(func(*bbolt.Tx) error { panic("misplaced page") })
+	if !errors.Is(err, errDamaged) {
+		t.Errorf("a panic became %v", err)
+	}
+}
+
+func TestOpenRefusesForeignFiles(t *testing.T) {
+	dir := t.TempDir()
+	foreign := filepath.Join(dir, "foreign.db")
+	db, err := bbolt.Open(foreign, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("somebody else's"))
+		return err
+	}), db.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := filepath.Join(dir, "later.db")
+	b, err := OpenBolt(later, BoltOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, metaBucket, formatKey, []byte("2"))
+	err = b.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := filepath.Join(dir, "text.db")
+	err = os.WriteFile(text, bytes.Repeat([]byte("no database "), 2000), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{foreign, later, text, dir, filepath.Join(text, "below.db")} {
+		before, _ := os.ReadFile(path)
+		b, err := OpenBolt(path, BoltOptions{LockTimeout: time.Second})
+		if err == nil {
+			b.Close()
+			t.Errorf("%s was opened", path)
+		}
+		after, _ := os.ReadFile(path)
+		if !bytes.Equal(before, after) {
+			t.Errorf("%s was changed", path)
+		}
+	}
+}
+
+// A file that was removed or replaced takes no writes, which would be lost,
+// and takes them again when it is back.
+func TestReplacedFileIsNotWrittenTo(t *testing.T) {
+	b := openTestBolt(t)
+	ctx := t.Context()
+	err := os.Rename(b.path, b.path+".away")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Create(ctx, testRecord())
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Create without file: %v", err)
+	}
+	err = os.WriteFile(b.path, []byte("restored"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Create(ctx, testRecord()) == nil || b.Ping(ctx) == nil {
+		t.Error("a replaced file was written to")
+	}
+	err = os.Rename(b.path+".away", b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(b.Create(ctx, testRecord()), b.Ping(ctx))
+	if err != nil {
+		t.Errorf("with the file back: %v", err)
+	}
+}
+
+func (q *boltQueue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
+// While the disk does not answer, a caller whose context ends gets away. What
+// had not begun is not written later.
+func TestWaitingWriterHonorsContext(t *testing.T) {
+	b := openTestBolt(t)
+	// A write transaction of our own holds the writer up like a slow disk.
+	tx, err := b.db.Begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	begun := newBoltPut(opCreate, &Record{Kind: "k", ID: "begun"}, 1)
+	queued := newBoltPut(opCreate, &Record{Kind: "k", ID: "queued"}, 1)
+	err = b.writes.add(begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b.writes.length() > 0 {
+		runtime.Gosched() // until the writer has taken it
+	}
+	err = b.writes.add(queued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range []*boltOp{begun, queued} {
+		err = b.wait(ended, op)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("write of %s: got %v, want the context's error", op.id, err)
+		}
+	}
+	err = tx.Rollback()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Ping(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Get(t.Context(), "k", "queued")
+	if !errors.Is(err, ErrNotFound) {
+		t.Errorf("withdrawn write: got %v, want ErrNotFound", err)
+	}
+	_, err = b.Get(t.Context(), "k", "begun")
+	if err != nil {
+		t.Errorf("write that had begun: %v", err)
+	}
+}
