@@ -1,0 +1,58 @@
+package idp_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/caddytest"
+
+	_ "github.com/caddyciba/gateway/idp"
+)
+
+// divider separates a Caddyfile from what becomes of it.
+const divider = "----------"
+
+// TestAdapt adapts each Caddyfile of testdata/adapt. Below the divider is the
+// JSON that it becomes, or the error that it must give.
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before, after, found := strings.Cut(string(data), divider+"\n")
+			if !found {
+				t.Fatalf("%s has no divider", file)
+			}
+			input, want := strings.TrimSpace(before)+"\n", strings.TrimSpace(after)
+			if want == "" {
+				t.Fatalf("%s expects nothing", file)
+			}
+			if strings.HasPrefix(want, "{") {
+				if !caddytest.CompareAdapt(t, file, input, "caddyfile", want) {
+					t.Error("the adapted JSON differs")
+				}
+				return
+			}
+			_, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(input), nil)
+			if err == nil {
+				t.Fatalf("no error, want: %s", want)
+			}
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("got error:\n%s\nwant:\n%s", err, want)
+			}
+			if !strings.Contains(want, "Caddyfile:") {
+				t.Errorf("the expected error names no file and line: %s", want)
+			}
+		})
+	}
+}

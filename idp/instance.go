@@ -1,0 +1,137 @@
+package idp
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
+	"github.com/caddyciba/gateway/idp/approval"
+	"github.com/caddyciba/gateway/idp/provider"
+)
+
+// instances holds what is shared between configs, under the hash of what
+// shapes it. Each handler and each request in progress holds a reference.
+var instances = caddy.NewUsagePool()
+
+// instance is a provider with its approval app. It outlives the config that
+// made it when the next config describes the same.
+type instance struct {
+	issuer   string
+	store    *caddystore.Handle
+	provider *provider.Provider
+	approval *approval.App
+
+	// out is where the instance writes its log and reports what happens: to
+	// the config that is in use, which changes.
+	out *outlet
+}
+
+// newInstance builds an instance without opening the store.
+func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *sink) (*instance, error) {
+	users, err := provider.NewStaticUsers(s.Users)
+	if err != nil {
+		return nil, fmt.Errorf("users: %w", err)
+	}
+	handle, err := caddystore.Acquire(ctx, engine)
+	if err != nil {
+		return nil, fmt.Errorf("acquiring store: %w", err)
+	}
+	in := &instance{issuer: s.Issuer, store: handle, out: newOutlet(to)}
+	err = in.build(s, users)
+	if err != nil {
+		// The error that matters is the one at hand; nothing was opened.
+		_ = handle.Release()
+		return nil, err
+	}
+	return in, nil
+}
+
+// build makes the provider and the approval app.
+func (in *instance) build(s *settings, users provider.UserStore) error {
+	var err error
+	part := newPartition(in.store, s.Issuer)
+	in.provider, err = provider.New(provider.Config{
+		Issuer:              s.Issuer,
+		Store:               part,
+		Users:               users,
+		Clients:             s.Clients,
+		Scopes:              s.Scopes,
+		RequestLifetime:     s.RequestLifetime,
+		MaxRequestLifetime:  s.MaxRequestLifetime,
+		Interval:            s.Interval,
+		AccessTokenLifetime: s.AccessTokenLifetime,
+		IDTokenLifetime:     s.IDTokenLifetime,
+		SigningAlgs:         s.SigningAlgs,
+		EncryptionKeys:      s.EncryptionKeys,
+		AssertionAudience:   s.AssertionAudience,
+		ACRValues:           s.acrValues(),
+		Notify:              in.requested,
+		Logger:              in.out.logger(),
+	})
+	if err != nil {
+		return err
+	}
+	in.approval, err = approval.New(approval.Config{
+		Provider:        observed{Provider: in.provider, in: in},
+		Users:           users,
+		Store:           part,
+		PublicURL:       s.Issuer,
+		ComparePassword: comparePassword,
+		FakeHash:        s.fakePassword(),
+		Brand:           s.Brand,
+		ClientIP:        clientIP,
+		SessionIdle:     s.SessionIdle,
+		SessionLifetime: s.SessionLifetime,
+		ProofAge:        s.ProofAge,
+		ACR:             s.ACR,
+		Logger:          in.out.logger(),
+	})
+	if err != nil {
+		return fmt.Errorf("approval app: %w", err)
+	}
+	return nil
+}
+
+// start opens the store and makes what is missing in it.
+func (in *instance) start(ctx context.Context) error {
+	err := in.store.Ping(ctx)
+	if err != nil {
+		return fmt.Errorf("opening store: %w", err)
+	}
+	err = in.provider.Start(ctx)
+	if err != nil {
+		return fmt.Errorf("starting provider: %w", err)
+	}
+	return nil
+}
+
+// Destruct closes the instance when nobody refers to it any longer.
+func (in *instance) Destruct() error {
+	in.provider.Close()
+	return in.store.Release()
+}
+
+// acquire takes a reference to the handler's instance. It makes the instance
+// again in the rare case that a connection of a replaced config brings another
+// request after everybody else has let go.
+func (h *Handler) acquire() (*instance, error) {
+	value, _, err := instances.LoadOrNew(h.key, h.construct)
+	if err != nil {
+		return nil, err
+	}
+	return value.(*instance), nil
+}
+
+// release gives one reference back.
+func release(key string) error {
+	_, err := instances.Delete(key)
+	if err != nil {
+		return fmt.Errorf("closing provider: %w", err)
+	}
+	return nil
+}
+
+// Interface guard
+var _ caddy.Destructor = (*instance)(nil)
