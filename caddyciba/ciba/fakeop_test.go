@@ -5,6 +5,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -241,4 +243,9 @@ func wantCode(t *testing.T, err error, code string) {
 	if Code(err) != code {
 		t.Fatalf("got error %v (code %q), want code %q", err, Code(err), code)
 	}
+}
+
+// quiet is a log that nobody reads.
+func quiet() *log.Logger {
+	return log.New(io.Discard, "", 0)
 }

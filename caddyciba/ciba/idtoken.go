@@ -134,7 +134,8 @@ type joseHeader struct {
 // key is the provider's, from its key set.
 func (c *Client) parseHeader(token string) (*joseHeader, error) {
 	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
+	// go-jose overlooks white space; what is not of the alphabet is refused here.
+	if len(parts) != 3 || strings.ContainsFunc(token, notCompact) {
 		return nil, errors.New("token is not a compact JWS")
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(parts[0])
@@ -173,6 +174,10 @@ func (c *Client) parseHeader(token string) (*joseHeader, error) {
 		return nil, errors.New("token is not of type JWT")
 	}
 	return h, nil
+}
+
+func notCompact(r rune) bool {
+	return !isTokenRune(r, "-_.")
 }
 
 // judge reads the claims and checks what go-oidc does not.

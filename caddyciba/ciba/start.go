@@ -189,18 +189,11 @@ func readAcknowledgement(a *answer) (*acknowledgement, error) {
 	return ack, nil
 }
 
+// isAuthReqID reports whether id is made of the characters that CIBA Core section
+// 7.3 allows.
 func isAuthReqID(id string) bool {
-	if id == "" || len(id) > maxAuthReqID {
-		return false
-	}
-	for _, r := range id {
-		switch {
-		case r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '.', r == '-', r == '_':
-		default:
-			return false
-		}
-	}
-	return true
+	return id != "" && len(id) <= maxAuthReqID &&
+		!strings.ContainsFunc(id, func(r rune) bool { return !isTokenRune(r, "-._") })
 }
 
 // form returns the authentication request parameters, or why they cannot

@@ -207,12 +207,10 @@ func isBearerToken(s string) bool {
 	if body == "" || len(s) > maxToken {
 		return false
 	}
-	for _, r := range body {
-		switch {
-		case r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', r >= '0' && r <= '9', strings.ContainsRune("-._~+/", r):
-		default:
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(body, func(r rune) bool { return !isTokenRune(r, "-._~+/") })
+}
+
+// isTokenRune reports whether r is an ASCII letter or digit, or one of others.
+func isTokenRune(r rune, others string) bool {
+	return r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(others, r)
 }
