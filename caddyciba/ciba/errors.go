@@ -13,22 +13,22 @@ import (
 // RFC 6749 section 5.2. A provider may answer with others; they arrive in
 // [Error.Code] as they were sent.
 const (
-	CodeAuthorizationPending    = "authorization_pending"
-	CodeSlowDown                = "slow_down"
-	CodeAccessDenied            = "access_denied"
-	CodeExpiredToken            = "expired_token"
-	CodeInvalidRequest          = "invalid_request"
-	CodeInvalidClient           = "invalid_client"
-	CodeInvalidGrant            = "invalid_grant"
-	CodeInvalidScope            = "invalid_scope"
-	CodeUnauthorizedClient      = "unauthorized_client"
-	CodeUnknownUserID           = "unknown_user_id"
-	CodeExpiredLoginHintToken   = "expired_login_hint_token"
-	CodeMissingUserCode         = "missing_user_code"
-	CodeInvalidUserCode         = "invalid_user_code"
-	CodeInvalidBindingMessage   = "invalid_binding_message"
-	CodeInvalidAuthorizationDet = "invalid_authorization_details"
-	CodeTransactionFailed       = "transaction_failed"
+	CodeAuthorizationPending        = "authorization_pending"
+	CodeSlowDown                    = "slow_down"
+	CodeAccessDenied                = "access_denied"
+	CodeExpiredToken                = "expired_token"
+	CodeInvalidRequest              = "invalid_request"
+	CodeInvalidClient               = "invalid_client"
+	CodeInvalidGrant                = "invalid_grant"
+	CodeInvalidScope                = "invalid_scope"
+	CodeUnauthorizedClient          = "unauthorized_client"
+	CodeUnknownUserID               = "unknown_user_id"
+	CodeExpiredLoginHintToken       = "expired_login_hint_token"
+	CodeMissingUserCode             = "missing_user_code"
+	CodeInvalidUserCode             = "invalid_user_code"
+	CodeInvalidBindingMessage       = "invalid_binding_message"
+	CodeInvalidAuthorizationDetails = "invalid_authorization_details"
+	CodeTransactionFailed           = "transaction_failed"
 )
 
 // Codes of this package. No provider can forge them: an answer that carries one
