@@ -1,15 +1,10 @@
 package approval
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
-	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/caddyciba/gateway/caddyciba/store"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -92,54 +87,6 @@ func choose(asked []provider.Scope, ticked []string) ([]string, bool) {
 	return chosen, true
 }
 
-// prove asks for the password, as sign-in does and against the same counters. On
-// success the session remembers when that was.
-func (a *App) prove(w http.ResponseWriter, r *http.Request, s *session, req *provider.Request, chosen []string) bool {
-	again := &problem{chosen: chosen}
-	password := r.PostForm.Get("password")
-	if password == "" {
-		again.message = "error.no_password"
-		a.renderRequest(w, r, http.StatusUnauthorized, s, req, again)
-		return false
-	}
-	user, err := a.provePassword(r.Context(), a.source(r), s.user.Username, password)
-	if err == nil && user.ID != s.user.ID {
-		err = errWrong
-	}
-	var throttled *throttledError
-	switch {
-	case err == nil:
-		a.remember(r.Context(), s)
-		return true
-	case errors.As(err, &throttled):
-		setRetryAfter(w, throttled.Wait)
-		again.message, again.wait = "error.throttled", throttled.Wait
-		a.renderRequest(w, r, http.StatusTooManyRequests, s, req, again)
-	case errors.Is(err, errBusy):
-		setRetryAfter(w, slotWait)
-		again.message = "error.busy"
-		a.renderRequest(w, r, http.StatusServiceUnavailable, s, req, again)
-	case errors.Is(err, errWrong):
-		a.cfg.Logger.Info("wrong password at approval", zap.String("subject", s.user.ID), zap.String("source", a.source(r)))
-		again.message = "error.wrong_password"
-		a.renderRequest(w, r, http.StatusUnauthorized, s, req, again)
-	default:
-		a.fail(w, r, err)
-	}
-	return false
-}
-
-// remember notes a proof in the session. Losing the write only means that the
-// next request asks again.
-func (a *App) remember(ctx context.Context, s *session) {
-	now := a.cfg.Now()
-	s.data.AuthTime, s.data.Seen, s.data.AMR = now, now, []string{"pwd"}
-	err := a.saveSession(ctx, s)
-	if err != nil && !errors.Is(err, store.ErrConflict) {
-		a.cfg.Logger.Warn("noting a proof in the session", errField(err))
-	}
-}
-
 // decided answers for what the provider made of a decision: a redirect to the
 // page of the request, which says what became of it, or the page for what stood
 // in the way.
@@ -164,58 +111,4 @@ func (a *App) decided(w http.ResponseWriter, r *http.Request, s *session, req *p
 	default:
 		a.fail(w, r, err)
 	}
-}
-
-// endStatus is the status for a decision that came too late.
-func endStatus(req *provider.Request) int {
-	switch req.State {
-	case provider.StateApproved, provider.StateRedeemed, provider.StateDenied:
-		return http.StatusConflict
-	}
-	return http.StatusGone
-}
-
-// endView is what the page of a request that is over shows.
-type endView struct {
-	subject
-	Kind    string // approved, denied, expired, lapsed, cancelled: part of message keys
-	Already bool   // this answers a decision that came second or too late
-	When    *moment
-	Others  int
-}
-
-// endKinds says how a state is called on the page.
-var endKinds = map[provider.State]string{
-	provider.StateApproved:  "approved",
-	provider.StateRedeemed:  "approved",
-	provider.StateDenied:    "denied",
-	provider.StateCancelled: "cancelled",
-}
-
-// renderEnd renders what became of a request.
-func (a *App) renderEnd(w http.ResponseWriter, r *http.Request, status int, s *session, req *provider.Request, already bool) {
-	others, ok := a.others(w, r, s, req.ID)
-	if !ok {
-		return
-	}
-	l := a.locale(r)
-	now := a.cfg.Now()
-	v := endView{subject: a.subject(l, req), Kind: endKinds[req.State], Already: already, Others: others}
-	when := req.ExpiresAt
-	if !req.DecidedAt.IsZero() {
-		when = req.DecidedAt
-	}
-	switch {
-	case v.Kind != "":
-	case !req.DecidedAt.IsZero():
-		// Approved, but whoever asked has not come for it in time.
-		v.Kind, when = "lapsed", req.ExpiresAt
-	default:
-		v.Kind = "expired"
-	}
-	if v.Kind != "cancelled" {
-		moment := l.moment(when.Round(time.Second), now, a.cfg.Location)
-		v.When = &moment
-	}
-	a.render(w, r, status, "end", s, v)
 }

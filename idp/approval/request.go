@@ -3,13 +3,13 @@ package approval
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
-// requestView is what the page of one pending request shows.
+// requestView is what the page of one pending request shows, and the page that
+// asks for the password after it.
 type requestView struct {
 	subject
 	Token      string
@@ -20,6 +20,7 @@ type requestView struct {
 	Total      time.Duration
 	NeedsProof bool
 	Others     int    // other requests that wait
+	UserName   string // for password managers, on the page that asks for the password
 	Error      string // key of a message, or empty
 	Wait       string // how long to wait, in words, for "error.throttled"
 	url        string
@@ -38,7 +39,6 @@ type scopeView struct {
 	Description Text
 	Required    bool
 	Emphasize   bool
-	Checked     bool
 }
 
 // decisionPurpose is what the token of a decision form is bound to, with the id
@@ -57,7 +57,7 @@ func (a *App) showRequest(w http.ResponseWriter, r *http.Request, m match) {
 		return
 	}
 	if a.open(req) {
-		a.renderRequest(w, r, http.StatusOK, s, req, nil)
+		a.renderRequest(w, r, s, req)
 		return
 	}
 	a.renderEnd(w, r, http.StatusOK, s, req, false)
@@ -83,26 +83,19 @@ func (a *App) open(req *provider.Request) bool {
 	return req.State == provider.StatePending && a.cfg.Now().Before(req.ExpiresAt)
 }
 
-// needsProof says whether an approval asks for the password.
-func (a *App) needsProof(s *session, req *provider.Request) bool {
-	return s.data.AuthTime.Before(req.CreatedAt.Add(-a.cfg.ProofAge))
-}
-
-// problem is why a posted approval comes back to the page.
-type problem struct {
-	message string // key
-	wait    time.Duration
-	chosen  []string // what was ticked
-}
-
-// renderRequest renders the page on which the request is decided. With a problem
-// it shows that, and the ticks as they were.
-func (a *App) renderRequest(w http.ResponseWriter, r *http.Request, status int, s *session, req *provider.Request, p *problem) {
+// renderRequest renders the page on which the request is decided.
+func (a *App) renderRequest(w http.ResponseWriter, r *http.Request, s *session, req *provider.Request) {
 	others, ok := a.others(w, r, s, req.ID)
 	if !ok {
 		return
 	}
-	l := a.locale(r)
+	v := a.requestView(a.locale(r), s, req, req.Scopes)
+	v.Others = others
+	a.render(w, r, http.StatusOK, "request", s, v)
+}
+
+// requestView prepares a pending request with some of its permissions.
+func (a *App) requestView(l *locale, s *session, req *provider.Request, scopes []provider.Scope) requestView {
 	now := a.cfg.Now()
 	v := requestView{
 		subject:    a.subject(l, req),
@@ -112,18 +105,12 @@ func (a *App) renderRequest(w http.ResponseWriter, r *http.Request, status int, 
 		Left:       req.ExpiresAt.Sub(now),
 		Total:      req.ExpiresAt.Sub(req.CreatedAt),
 		NeedsProof: a.needsProof(s, req),
-		Others:     others,
 		url:        a.base + "/requests/" + req.ID,
 	}
-	for _, scope := range req.Scopes {
-		view := a.scopeView(l, scope)
-		view.Checked = p == nil || slices.Contains(p.chosen, scope.Name)
-		v.Scopes = append(v.Scopes, view)
+	for _, scope := range scopes {
+		v.Scopes = append(v.Scopes, a.scopeView(l, scope))
 	}
-	if p != nil {
-		v.Error, v.Wait = p.message, l.duration(roundUp(p.wait, time.Minute))
-	}
-	a.render(w, r, status, "request", s, v)
+	return v
 }
 
 // scopeView prepares a permission for showing. The standard ones, as long as the

@@ -26,16 +26,28 @@ const (
 	testScope    = "my_wire_transfer_scope"
 )
 
-// clock is a clock that tests move.
+// clock is a clock that tests move. It stands still, or runs with the real one.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu      sync.Mutex
+	now     time.Time
+	started time.Time // of the real clock, while it runs
 }
 
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now
+	if c.started.IsZero() {
+		return c.now
+	}
+	return c.now.Add(time.Since(c.started))
+}
+
+// follow lets the clock run from the real time on.
+func (c *clock) follow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = time.Now()
+	c.now = c.started
 }
 
 func (c *clock) advance(d time.Duration) {

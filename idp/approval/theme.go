@@ -27,6 +27,9 @@ const (
 	// minContrast is the WCAG 2.2 level AA threshold for normal text.
 	minContrast = 4.5
 
+	// darkContrast is what the lighter tone for dark mode must reach.
+	darkContrast = 6.5
+
 	maxBrandName = 64
 )
 
@@ -94,6 +97,38 @@ func (c rgb) mix(d rgb, t float64) rgb {
 	return out
 }
 
+// hsl returns hue (0 to 6), saturation and lightness (0 to 1).
+func (c rgb) hsl() (hue, saturation, lightness float64) {
+	r, g, b := float64(c[0])/255, float64(c[1])/255, float64(c[2])/255
+	high, low := max(r, g, b), min(r, g, b)
+	lightness = (high + low) / 2
+	spread := high - low
+	if spread == 0 {
+		return 0, 0, lightness
+	}
+	saturation = spread / (1 - math.Abs(2*lightness-1))
+	switch high {
+	case r:
+		hue = math.Mod((g-b)/spread+6, 6)
+	case g:
+		hue = (b-r)/spread + 2
+	default:
+		hue = (r-g)/spread + 4
+	}
+	return hue, saturation, lightness
+}
+
+// fromHSL is the reverse of hsl.
+func fromHSL(hue, saturation, lightness float64) rgb {
+	var c rgb
+	for i, offset := range []float64{0, 8, 4} {
+		k := math.Mod(offset+hue*2, 12)
+		v := lightness - saturation*min(lightness, 1-lightness)*max(-1, min(k-3, 9-k, 1))
+		c[i] = uint8(math.Round(v * 255))
+	}
+	return c
+}
+
 // theme holds the colors that follow from the brand.
 type theme struct {
 	accent       rgb // buttons and links on light surfaces
@@ -117,14 +152,17 @@ func newTheme(accent string) (theme, error) {
 		}
 	}
 	t := theme{accent: c, accentStrong: c.mix(rgb{}, 0.22)}
-	white := rgb{0xff, 0xff, 0xff}
-	for step := 0; step <= 100; step++ {
-		t.accentDark = c.mix(white, float64(step)/100)
-		if contrast(t.accentDark, darkSurface) >= 6.5 && contrast(t.accentDark, darkInk) >= 6.5 {
+	// On dark surfaces the same hue, lighter step by step until it reads well,
+	// and a little paler, for light colors glow.
+	hue, saturation, lightness := c.hsl()
+	for l := lightness; ; l = min(l+0.01, 1) {
+		t.accentDark = fromHSL(hue, saturation*0.6, l)
+		readable := contrast(t.accentDark, darkSurface) >= darkContrast && contrast(t.accentDark, darkInk) >= darkContrast
+		if readable || l >= 1 {
+			t.accentHover = fromHSL(hue, saturation*0.6, min(l+0.1, 1))
 			break
 		}
 	}
-	t.accentHover = t.accentDark.mix(white, 0.25)
 	return t, nil
 }
 

@@ -1,0 +1,62 @@
+package approval
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddyciba/gateway/idp/provider"
+)
+
+// endStatus is the status for a decision that came too late.
+func endStatus(req *provider.Request) int {
+	switch req.State {
+	case provider.StateApproved, provider.StateRedeemed, provider.StateDenied:
+		return http.StatusConflict
+	}
+	return http.StatusGone
+}
+
+// endView is what the page of a request that is over shows.
+type endView struct {
+	subject
+	Kind    string // approved, denied, expired, lapsed, cancelled: part of message keys
+	Already bool   // this answers a decision that came second or too late
+	When    *moment
+	Others  int
+}
+
+// endKinds says how a state is called on the page.
+var endKinds = map[provider.State]string{
+	provider.StateApproved:  "approved",
+	provider.StateRedeemed:  "approved",
+	provider.StateDenied:    "denied",
+	provider.StateCancelled: "cancelled",
+}
+
+// renderEnd renders what became of a request.
+func (a *App) renderEnd(w http.ResponseWriter, r *http.Request, status int, s *session, req *provider.Request, already bool) {
+	others, ok := a.others(w, r, s, req.ID)
+	if !ok {
+		return
+	}
+	l := a.locale(r)
+	now := a.cfg.Now()
+	v := endView{subject: a.subject(l, req), Kind: endKinds[req.State], Already: already, Others: others}
+	when := req.ExpiresAt
+	if !req.DecidedAt.IsZero() {
+		when = req.DecidedAt
+	}
+	switch {
+	case v.Kind != "":
+	case !req.DecidedAt.IsZero():
+		// Approved, but whoever asked has not come for it in time.
+		v.Kind, when = "lapsed", req.ExpiresAt
+	default:
+		v.Kind = "expired"
+	}
+	if v.Kind != "cancelled" {
+		moment := l.moment(when.Round(time.Second), now, a.cfg.Location)
+		v.When = &moment
+	}
+	a.render(w, r, status, "end", s, v)
+}

@@ -1,0 +1,93 @@
+package approval
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/caddyciba/gateway/idp/provider"
+)
+
+// payment are authorization details as a gateway sends them.
+const payment = `[{"type":"wire_transfer","amount":"1250.00","currency":"EUR","creditor":{"name":"Danny Ocean","iban":"DE89370400440532013000"},"reference":"Invoice 4711","request_digest":"n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"}]`
+
+// withPayment shows those details for requests whose message starts with "Wire".
+func withPayment(_ *provider.Config, c *Config) {
+	c.Details = func(r *provider.Request) json.RawMessage {
+		if strings.HasPrefix(r.BindingMessage, "Wire") {
+			return json.RawMessage(payment)
+		}
+		return nil
+	}
+}
+
+// TestScreenshots writes pictures of every page into the folder that
+// CIBA_SCREENSHOTS names, for a person to look at.
+func TestScreenshots(t *testing.T) {
+	if os.Getenv("CIBA_SCREENSHOTS") == "" {
+		t.Skip("CIBA_SCREENSHOTS names no folder")
+	}
+	for _, lang := range languages {
+		for _, scheme := range []string{"light", "dark"} {
+			for _, size := range []struct {
+				name          string
+				width, height int64
+			}{{"phone", 390, 844}, {"desktop", 1280, 800}} {
+				t.Run(lang+"/"+scheme+"/"+size.name, func(t *testing.T) {
+					b := newTab(t, withPayment)
+					b.do(speak(lang), media("prefers-color-scheme", scheme), b.viewport(size.width, size.height))
+					shootAll(b, func(page string) { b.shoot(page + "-" + size.name + "-" + scheme + "-" + lang) })
+					b.mu.Lock()
+					b.problems = nil // error pages are errors to the browser
+					b.mu.Unlock()
+				})
+			}
+		}
+	}
+}
+
+func shootAll(b *tab, shoot func(page string)) {
+	b.open("/")
+	shoot("signin")
+	b.do(typeInto("username", "alice"), typeInto("password", "wrong"))
+	b.press(".primary")
+	shoot("signin-wrong")
+	_, early := b.g.ask("alice", "Wire to D. Ocean, invoice 4711")
+	b.signIn("/")
+	b.wait()
+	shoot("list-one")
+	b.open("/requests/" + early)
+	b.wait()
+	shoot("request")
+	_, other := b.g.ask("alice", "Sign in at counter 7, code K7-QX")
+	b.open("/")
+	shoot("list-two")
+	b.open("/requests/" + other)
+	b.wait()
+	shoot("request-password-two")
+	b.press("[data-approve]")
+	b.do(typeInto("password", "wrong"))
+	b.wait()
+	b.press("[data-approve]")
+	b.do(typeInto("password", "secret"))
+	shoot("confirm-wrong")
+	b.press(".danger")
+	shoot("denied")
+	b.open("/requests/" + early)
+	b.wait()
+	b.press("[data-approve]")
+	shoot("approved")
+	b.open("/")
+	shoot("list-empty")
+	b.open("/requests/unknown")
+	shoot("problem")
+	_, odd := b.g.ask("alice", strings.Repeat("Pаypal transfer with a long text. ", 3)+"Thank you")
+	b.open("/requests/" + odd)
+	b.wait()
+	shoot("request-odd-long")
+	_, late := b.g.ask("alice", "")
+	b.open("/requests/" + late)
+	b.wait()
+	shoot("request-plain")
+}
