@@ -1,0 +1,121 @@
+package stepup
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+)
+
+var (
+	errSecondAttempt   = errors.New("a second attempt to send an approved request was stopped")
+	errUpstreamTimeout = errors.New("upstream did not answer in time")
+)
+
+// smallestBuffer is the write buffer in bytes that a transport is trusted to
+// have. A request line that fits is on its way only after the trace has heard of
+// a header.
+const smallestBuffer = 1024
+
+// guard watches one approved request on its way through whatever is behind the
+// gate, and lets it out once. It is called by net/http's transports as they work
+// (httptrace), from any goroutine.
+//
+// As long as nothing was written, another connection may be tried: the first
+// upstream could not be reached, or a connection was found closed. From the
+// first header on, any further attempt is stopped, whoever makes it: the
+// transport's own replay on a reused connection, or a proxy's retries. To cancel
+// the context is not enough, as an idle connection may be handed out at the same
+// moment, so a connection that is handed out is closed as well.
+type guard struct {
+	cancel context.CancelCauseFunc
+	long   bool // the request line may be written before the trace hears of it
+
+	mu       sync.Mutex
+	tried    bool // a transport has asked for a connection
+	sent     bool // the upstream may have seen something
+	http2    bool // the attempt that was sent is HTTP/2 or newer
+	answered bool // the upstream has sent something back
+	stopped  bool // a second attempt was stopped
+}
+
+// trace returns the hooks.
+func (g *guard) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn:              func(string) { g.getConn() },
+		GotConn:              g.gotConn,
+		WroteHeaderField:     func(name string, _ []string) { g.wrote(name) },
+		WroteHeaders:         func() { g.wrote("") },
+		GotFirstResponseByte: g.gotAnswer,
+	}
+}
+
+func (g *guard) getConn() {
+	g.mu.Lock()
+	g.tried = true
+	second := g.sent
+	if second {
+		g.stopped = true
+	}
+	g.mu.Unlock()
+	if second {
+		g.cancel(errSecondAttempt)
+	}
+}
+
+func (g *guard) gotConn(info httptrace.GotConnInfo) {
+	g.mu.Lock()
+	second := g.sent
+	http2 := g.http2
+	if second {
+		g.stopped = true
+	} else if g.long {
+		g.sent = true
+	}
+	g.mu.Unlock()
+	if !second {
+		return
+	}
+	g.cancel(errSecondAttempt)
+	encrypted, ok := info.Conn.(interface{ ConnectionState() tls.ConnectionState })
+	if ok {
+		http2 = encrypted.ConnectionState().NegotiatedProtocol == "h2"
+	}
+	// HTTP/2 looks at the context under the lock under which it writes, and its
+	// connection is shared with other requests. HTTP/1.1 looks at nothing, and
+	// the connection is ours alone.
+	if !http2 && info.Conn != nil {
+		_ = info.Conn.Close()
+	}
+}
+
+func (g *guard) wrote(field string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		return
+	}
+	g.sent = true
+	if strings.HasPrefix(field, ":") {
+		g.http2 = true
+	}
+}
+
+func (g *guard) gotAnswer() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.stopped {
+		g.answered = true
+	}
+}
+
+// sight is what the guard has seen.
+type sight struct{ tried, sent, answered, stopped bool }
+
+func (g *guard) seen() sight {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return sight{tried: g.tried, sent: g.sent, answered: g.answered, stopped: g.stopped}
+}

@@ -1,0 +1,157 @@
+package stepup
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/ciba"
+)
+
+// Route is what one directive configures. A Route is shared by its requests and
+// not changed after its first use.
+type Route struct {
+	// Name names the route in the journal and in events. Optional.
+	Name string
+
+	// MaxBody is how long a body may be, in bytes. Default: 64 KiB.
+	MaxBody int64
+
+	// BodyTimeout is how long a body may take to arrive. Default: 30 s.
+	BodyTimeout time.Duration
+
+	// Hold is how long the customer has for an answer. Default: 120 s.
+	Hold time.Duration
+
+	// UpstreamTimeout is how long the upstream has until its answer begins, and
+	// again, after a caller has left, until it ends. Default: 60 s.
+	UpstreamTimeout time.Duration
+
+	// Scope is what the access token is asked for, beside openid.
+	Scope []string
+
+	// ACR lists the authentication context classes that will do. The provider is
+	// asked for them, and its answer must have one of them. Empty takes any.
+	ACR []string
+
+	// FreshAuth demands of the provider's answer that the customer was
+	// authenticated for this request (auth_time not before it).
+	FreshAuth bool
+
+	// MessageLimit is how long a binding message may be, in characters, with the
+	// part of the digest. Default: 128.
+	MessageLimit int
+
+	// DigestHeaders names headers, beside those that say what a body is, to which
+	// the upstream pays heed. The approval is bound to them too.
+	DigestHeaders []string
+
+	// Ask says who is asked and what they are shown. Required. It may take
+	// nothing from the request but what the snapshot and the document return, and
+	// what whoever authenticated the caller has said. Of its errors, a *Refusal is
+	// the answer; any other one is transaction-not-readable.
+	Ask func(ctx context.Context, s *Snapshot, d *Document) (Ask, error)
+
+	// TokenHeader is the header with the customer's access token, as "Bearer" and
+	// the token in Authorization, and the token alone in any other. Default:
+	// Authorization.
+	TokenHeader string
+
+	// NoToken leaves the access token out. Authorization is then the caller's own
+	// and goes on as it came.
+	NoToken bool
+
+	// SetHeaders sets further headers on the request to the upstream, of those
+	// named in Headers. Optional.
+	SetHeaders func(http.Header, *Approval)
+
+	// Headers names what SetHeaders may set. Callers cannot send them, in any
+	// spelling. TokenHeader belongs to them by itself.
+	Headers []string
+
+	// NotSent reports of an error of the handler behind the gate that no request
+	// has gone out, for handlers whose errors say so. Dial errors are known
+	// without it. Optional.
+	NotSent func(error) bool
+}
+
+// Ask is the question to a customer.
+type Ask struct {
+	// Customer is the login hint: who is asked. Empty is refused.
+	Customer string
+
+	// Subject is the sub that the answer must have, where it is known. Claims are
+	// further claims of the ID Token that must have these values, for example
+	// preferred_username. Optional.
+	Subject string
+	Claims  map[string]string
+
+	// Caller is who sends the request, as whoever authenticates callers has
+	// found. The approval is bound to it, and limits count by it.
+	Caller string
+
+	// Message is the text of the binding message.
+	Message string
+
+	// Details is an object of authorization_details, with its type. It goes to
+	// providers that know the type. Default: http_request with method, host and
+	// target.
+	Details json.RawMessage
+}
+
+// Approval is what the customer has approved, for SetHeaders.
+type Approval struct {
+	// Transaction is a copy of the transaction.
+	Transaction *Transaction
+
+	// Claims are those of the ID Token, checked.
+	Claims ciba.IDClaims
+}
+
+const (
+	defaultMaxBody         = 64 << 10
+	defaultBodyTimeout     = 30 * time.Second
+	defaultHold            = 120 * time.Second
+	defaultUpstreamTimeout = 60 * time.Second
+	defaultTokenHeader     = "Authorization"
+)
+
+// withDefaults returns a copy with all defaults filled in.
+func (rt *Route) withDefaults() *Route {
+	c := *rt
+	if c.MaxBody <= 0 {
+		c.MaxBody = defaultMaxBody
+	}
+	if c.BodyTimeout <= 0 {
+		c.BodyTimeout = defaultBodyTimeout
+	}
+	if c.Hold <= 0 {
+		c.Hold = defaultHold
+	}
+	if c.UpstreamTimeout <= 0 {
+		c.UpstreamTimeout = defaultUpstreamTimeout
+	}
+	if c.MessageLimit <= 0 {
+		c.MessageLimit = defaultMessageLimit
+	}
+	if c.TokenHeader == "" {
+		c.TokenHeader = defaultTokenHeader
+	}
+	return &c
+}
+
+// OwnHeaders returns the names of all headers that the gate may set on this
+// route, for Clean.
+func (rt *Route) OwnHeaders() []string {
+	own := slices.Clone(rt.Headers)
+	switch {
+	case rt.NoToken:
+	case rt.TokenHeader == "":
+		own = append(own, defaultTokenHeader)
+	default:
+		own = append(own, rt.TokenHeader)
+	}
+	return own
+}
