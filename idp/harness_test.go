@@ -102,7 +102,13 @@ func newServer(t *testing.T) *server {
 // JSON.
 func (s *server) adapt(caddyfile string) []byte {
 	s.t.Helper()
-	caddyfile = "{\n\tadmin off\n\tpersist_config off\n\tgrace_period 5s\n}\n" + strings.ReplaceAll(caddyfile, "<port>", s.port)
+	return s.adaptWith("", caddyfile)
+}
+
+// adaptWith is adapt with additional global options.
+func (s *server) adaptWith(options, caddyfile string) []byte {
+	s.t.Helper()
+	caddyfile = "{\n\tadmin off\n\tpersist_config off\n\tgrace_period 5s\n" + options + "}\n" + strings.ReplaceAll(caddyfile, "<port>", s.port)
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		s.t.Fatal(err)
@@ -113,7 +119,13 @@ func (s *server) adapt(caddyfile string) []byte {
 // load loads or reloads a Caddyfile.
 func (s *server) load(caddyfile string) {
 	s.t.Helper()
-	err := caddy.Load(s.adapt(caddyfile), true)
+	s.loadWith("", caddyfile)
+}
+
+// loadWith is load with additional global options.
+func (s *server) loadWith(options, caddyfile string) {
+	s.t.Helper()
+	err := caddy.Load(s.adaptWith(options, caddyfile), true)
 	if err != nil {
 		s.t.Fatal(err)
 	}
