@@ -49,7 +49,7 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if !slices.Contains(c.GrantTypes, GrantCIBA) {
 		return refuse(codeUnauthorizedClient, "The client may not use CIBA.")
 	}
-	req, err := p.readAuthenticationRequest(c, f)
+	req, err := p.readAuthenticationRequest(ctx, c, f)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 // readAuthenticationRequest checks the parameters of a request. What it does not
 // know it ignores, as section 7.2 asks for; what it knows and does not do it
 // refuses.
-func (p *Provider) readAuthenticationRequest(c *client, f *form) (*authenticationRequest, error) {
+func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *form) (*authenticationRequest, error) {
 	if f.get("request_uri") != "" {
 		return nil, badRequest("request_uri is not a parameter of CIBA.")
 	}
@@ -89,7 +89,7 @@ func (p *Provider) readAuthenticationRequest(c *client, f *form) (*authenticatio
 	if err != nil {
 		return nil, err
 	}
-	h, err := readHint(f)
+	h, err := p.readHint(ctx, c, f)
 	if err != nil {
 		return nil, err
 	}

@@ -72,6 +72,9 @@ type Client struct {
 	// DeliveryMode is how the client gets its tokens. Default: poll.
 	DeliveryMode string
 
+	// LongPoll holds the polls of the client without being asked to.
+	LongPoll bool
+
 	// IDTokenSigningAlg is the algorithm of ID Tokens for the client.
 	// Default: the first of Config.SigningAlgs.
 	IDTokenSigningAlg string

@@ -24,6 +24,8 @@ const (
 	DefaultInterval                   = 5 * time.Second
 	DefaultAccessTokenLifetime        = 300 * time.Second
 	DefaultIDTokenLifetime            = 300 * time.Second
+	DefaultLongPoll                   = 25 * time.Second
+	DefaultMaxHeldPolls               = 10000
 	DefaultBindingMessageMax          = 128
 	DefaultMaxPendingPerUser          = 5
 	DefaultMaxPendingPerUserAndClient = 3
@@ -61,6 +63,20 @@ type Config struct {
 	// openid, profile, email, phone and address need no entry; an entry of the
 	// same name replaces the built-in one.
 	Scopes []Scope
+
+	// HintIssuers are those whose login_hint_tokens are trusted. Default: none,
+	// and login_hint_token is refused.
+	HintIssuers []HintIssuer
+
+	// LongPoll is how long the token endpoint holds a poll of a pending request
+	// that asks for it by the header "Prefer: wait=SECONDS" (RFC 7240), or whose
+	// client has Client.LongPoll. The answer comes as soon as the user decides.
+	// At most and by default 25s; negative: never.
+	LongPoll time.Duration
+
+	// MaxHeldPolls bounds how many polls are held at a time. Those above it are
+	// answered at once. Default: 10000.
+	MaxHeldPolls int
 
 	// RequestLifetime is how long an authentication request waits for a
 	// decision if the client asks for nothing else. Default: 300s.
@@ -134,6 +150,8 @@ func (c Config) withDefaults() Config {
 	setDuration(&c.Interval, DefaultInterval)
 	setDuration(&c.AccessTokenLifetime, DefaultAccessTokenLifetime)
 	setDuration(&c.IDTokenLifetime, DefaultIDTokenLifetime)
+	setDuration(&c.LongPoll, DefaultLongPoll)
+	setInt(&c.MaxHeldPolls, DefaultMaxHeldPolls)
 	setInt(&c.BindingMessageMax, DefaultBindingMessageMax)
 	setInt(&c.MaxPendingPerUser, DefaultMaxPendingPerUser)
 	setInt(&c.MaxPendingPerUserAndClient, DefaultMaxPendingPerUserAndClient)
@@ -190,12 +208,14 @@ func (c Config) Validate() error {
 	if c.AssertionAudience != AudienceCore && c.AssertionAudience != AudienceIssuer {
 		errs = append(errs, fmt.Errorf("unknown assertion audience policy %q", c.AssertionAudience))
 	}
-	if c.BindingMessageMax < 0 || c.MaxPendingPerUser < 0 || c.MaxPendingPerUserAndClient < 0 {
+	if c.BindingMessageMax < 0 || c.MaxHeldPolls < 0 || c.MaxPendingPerUser < 0 || c.MaxPendingPerUserAndClient < 0 {
 		errs = append(errs, errors.New("limits must not be negative"))
 	}
 	scopes, err := compileScopes(c.Scopes)
 	errs = append(errs, err)
 	_, err = compileClients(c.Clients, scopes)
+	errs = append(errs, err)
+	_, err = compileHintIssuers(c.HintIssuers)
 	errs = append(errs, err)
 	return errors.Join(errs...)
 }
@@ -211,6 +231,10 @@ func (c Config) validateLifetimes() []error {
 	}
 	if c.Interval < time.Second || c.Interval > time.Minute || c.Interval%time.Second != 0 {
 		errs = append(errs, errors.New("the interval must be whole seconds between 1s and 60s"))
+	}
+	if c.LongPoll > DefaultLongPoll {
+		// CIBA Core 1.0 section 10.1: an answer comes within 30 seconds.
+		errs = append(errs, errors.New("a poll must not be held for more than 25s"))
 	}
 	if c.AccessTokenLifetime < time.Second || c.IDTokenLifetime < time.Second {
 		errs = append(errs, errors.New("token lifetimes must be at least 1s"))

@@ -25,6 +25,7 @@ type metadata struct {
 	BackchannelEndpoint string   `json:"backchannel_authentication_endpoint"`
 	UserinfoEndpoint    string   `json:"userinfo_endpoint"`
 	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
+	HintTokenTypes      []string `json:"backchannel_endpoint_login_hint_token_types_supported,omitempty"`
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
 	GrantTypes          []string `json:"grant_types_supported"`
 	ResponseTypes       []string `json:"response_types_supported"`
@@ -58,6 +59,9 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		AuthMethods:         []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT},
 		AuthAlgs:            signingAlgs,
 		Claims:              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr"},
+	}
+	if len(p.hintIssuers) > 0 {
+		m.HintTokenTypes = []string{"urn:ietf:params:oauth:token-type:jwt"}
 	}
 	for name, s := range p.scopes {
 		m.Scopes = append(m.Scopes, name)

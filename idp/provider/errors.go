@@ -56,6 +56,7 @@ const (
 	codeUnauthorizedClient    = "unauthorized_client"
 	codeUnsupportedGrantType  = "unsupported_grant_type"
 	codeUnknownUserID         = "unknown_user_id"
+	codeExpiredLoginHintToken = "expired_login_hint_token"
 	codeAccessDenied          = "access_denied"
 	codeExpiredToken          = "expired_token"
 	codePending               = "authorization_pending"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +25,8 @@ var (
 
 // grantCIBA is the CIBA grant (CIBA Core 1.0 sections 10.1 and 11). A decided
 // request is answered whenever the client asks: only waiting is throttled.
-func (p *Provider) grantCIBA(ctx context.Context, c *client, f *form) (*tokenResponse, error) {
+func (p *Provider) grantCIBA(r *http.Request, c *client, f *form) (*tokenResponse, error) {
+	ctx := r.Context()
 	authReqID := f.get("auth_req_id")
 	if authReqID == "" {
 		return nil, badRequest("auth_req_id is missing.")
@@ -36,16 +38,31 @@ func (p *Provider) grantCIBA(ctx context.Context, c *client, f *form) (*tokenRes
 	if err != nil {
 		return nil, err
 	}
+	if h.stateAt(p.now()) == StatePending {
+		poll, err := p.throttle(ctx, h)
+		if err != nil {
+			return nil, err
+		}
+		h, err = p.holdPoll(ctx, h, poll, p.longPollWish(r, c))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p.answerPoll(ctx, c, h, authReqID, f)
+}
+
+// answerPoll answers by the state of the request.
+func (p *Provider) answerPoll(ctx context.Context, c *client, h *heldRequest, authReqID string, f *form) (*tokenResponse, error) {
 	switch h.stateAt(p.now()) {
 	case StatePending:
-		return nil, p.throttle(ctx, h)
+		return nil, errPending
 	case StateApproved:
 		return p.redeem(ctx, c, h, authReqID, f)
 	case StateDenied:
 		return nil, errDenied
 	case StateExpired:
 		if h.State != StateExpired {
-			err = p.expire(ctx, h)
+			err := p.expire(ctx, h)
 			if err != nil {
 				return nil, unavailable(err)
 			}

@@ -10,26 +10,48 @@ import (
 // maxLoginHint bounds login_hint in bytes.
 const maxLoginHint = 512
 
-// hint is the one hint of a request that says who is to be asked.
+// hint says who is to be asked: one of its fields is set.
 type hint struct {
-	login string
+	login   string
+	subject string
 }
 
 // readHint takes exactly one of the three hints (CIBA checklist A6).
-func readHint(f *form) (hint, error) {
+func (p *Provider) readHint(ctx context.Context, c *client, f *form) (hint, error) {
+	login, loginToken, idToken := f.get("login_hint"), f.get("login_hint_token"), f.get("id_token_hint")
 	given := 0
-	for _, name := range []string{"login_hint", "login_hint_token", "id_token_hint"} {
-		if f.get(name) != "" {
+	for _, value := range []string{login, loginToken, idToken} {
+		if value != "" {
 			given++
 		}
 	}
-	if given != 1 {
+	switch {
+	case given != 1:
 		return hint{}, badRequest("Exactly one of login_hint, login_hint_token and id_token_hint is needed.")
+	case login != "":
+		return readLoginHint(login)
+	case loginToken != "":
+		h, err := p.checkLoginHintToken(loginToken)
+		if errors.Is(err, errHintExpired) {
+			return hint{}, refuse(codeExpiredLoginHintToken, "The login_hint_token has expired.")
+		}
+		if err != nil {
+			return hint{}, badRequest("The login_hint_token is not acceptable.").because(err)
+		}
+		return h, nil
 	}
-	login := f.get("login_hint")
-	if login == "" {
-		return hint{}, badRequest("This kind of hint is not supported.")
+	set, err := p.keys(ctx)
+	if err != nil {
+		return hint{}, unavailable(err)
 	}
+	subject, err := p.checkIDTokenHint(set, c, idToken)
+	if err != nil {
+		return hint{}, badRequest("The id_token_hint is not acceptable.").because(err)
+	}
+	return hint{subject: subject}, nil
+}
+
+func readLoginHint(login string) (hint, error) {
 	if len(login) > maxLoginHint {
 		return hint{}, badRequest("login_hint is too long.")
 	}
@@ -44,7 +66,7 @@ func readHint(f *form) (hint, error) {
 // resolveHint returns the user that is to be asked. A disabled user is not told
 // apart from one that does not exist.
 func (p *Provider) resolveHint(ctx context.Context, h hint) (*User, error) {
-	user, err := p.cfg.Users.ByLogin(ctx, h.login)
+	user, err := p.lookUp(ctx, h)
 	if err == nil && (user.Disabled || !isSubject(user.ID)) {
 		err = ErrUserNotFound
 	}
@@ -55,4 +77,11 @@ func (p *Provider) resolveHint(ctx context.Context, h hint) (*User, error) {
 		return nil, unavailable(fmt.Errorf("looking up user: %w", err))
 	}
 	return user, nil
+}
+
+func (p *Provider) lookUp(ctx context.Context, h hint) (*User, error) {
+	if h.subject != "" {
+		return p.activeUser(ctx, h.subject)
+	}
+	return p.cfg.Users.ByLogin(ctx, h.login)
 }

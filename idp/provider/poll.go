@@ -34,58 +34,58 @@ type pollRecord struct {
 	Interval int64 `json:"interval"` // seconds
 }
 
-// throttle returns the answer to a poll of a pending request: errPending, or
-// slow_down if the client has not waited. Each slow_down makes the interval five
-// seconds longer for the rest of the request, as the client is told to do itself.
-// The first poll is free.
-func (p *Provider) throttle(ctx context.Context, h *heldRequest) error {
+// throttle notes a poll of a pending request, or returns slow_down if the client
+// has not waited. Each slow_down makes the interval five seconds longer for the
+// rest of the request, as the client is told to do itself. The first poll is free.
+// The record that it returns is the one that it has written.
+func (p *Provider) throttle(ctx context.Context, h *heldRequest) (*store.Record, error) {
 	now := p.now()
+	interval := time.Duration(h.Interval) * time.Second
 	stored, err := p.cfg.Store.Get(ctx, kindPoll, h.id)
 	if errors.Is(err, store.ErrNotFound) {
-		first := pollRecord{Last: now.UnixMilli(), Interval: h.Interval}
-		err = p.cfg.Store.Create(ctx, newPollRecord(h, first))
-		switch {
-		case errors.Is(err, store.ErrExists):
-			return slowDown(time.Duration(h.Interval) * time.Second)
-		case err != nil:
-			return unavailable(fmt.Errorf("writing poll: %w", err))
-		}
-		return errPending
+		first := newPollRecord(h, now, interval)
+		err = p.cfg.Store.Create(ctx, first)
+		return first, pollError(err, false, interval)
 	}
 	if err != nil {
-		return unavailable(fmt.Errorf("reading poll: %w", err))
+		return nil, unavailable(fmt.Errorf("reading poll: %w", err))
 	}
 	var poll pollRecord
 	err = json.Unmarshal(stored.Data, &poll)
 	if err != nil {
-		return fmt.Errorf("decoding poll: %w", err)
+		return nil, fmt.Errorf("decoding poll: %w", err)
 	}
-	interval := time.Duration(poll.Interval) * time.Second
+	interval = time.Duration(poll.Interval) * time.Second
 	early := now.Before(time.UnixMilli(poll.Last).Add(interval - pollTolerance))
 	if early {
 		interval = min(interval+slowDownStep, maxInterval)
 	}
-	next := newPollRecord(h, pollRecord{Last: now.UnixMilli(), Interval: int64(interval / time.Second)})
+	next := newPollRecord(h, now, interval)
 	next.Version = stored.Version
 	err = p.cfg.Store.Update(ctx, next)
+	return next, pollError(err, early, interval)
+}
+
+// pollError turns the result of writing down a poll into its answer. If another
+// poll was written at the same time, this one is too early.
+func pollError(err error, early bool, interval time.Duration) error {
 	switch {
-	case errors.Is(err, store.ErrConflict):
-		// Another poll came at the same time, so this one is too early.
+	case errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrConflict):
 		return slowDown(interval)
 	case err != nil:
 		return unavailable(fmt.Errorf("writing poll: %w", err))
 	case early:
 		return slowDown(interval)
 	}
-	return errPending
+	return nil
 }
 
-func newPollRecord(h *heldRequest, poll pollRecord) *store.Record {
+func newPollRecord(h *heldRequest, last time.Time, interval time.Duration) *store.Record {
 	data := make([]byte, 0, 48)
 	data = append(data, `{"last":`...)
-	data = strconv.AppendInt(data, poll.Last, 10)
+	data = strconv.AppendInt(data, last.UnixMilli(), 10)
 	data = append(data, `,"interval":`...)
-	data = strconv.AppendInt(data, poll.Interval, 10)
+	data = strconv.AppendInt(data, int64(interval/time.Second), 10)
 	data = append(data, '}')
 	return &store.Record{Kind: kindPoll, ID: h.id, Data: data, Expires: h.expires().Add(time.Minute)}
 }

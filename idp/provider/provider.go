@@ -24,6 +24,7 @@ type Provider struct {
 	scopes      map[string]Scope
 	signingAlgs []string
 	audiences   []string // that client assertions may have
+	hintIssuers map[string]*hintIssuer
 	discovery   []byte
 	routes      map[string]route
 	sealer      *sealer
@@ -32,6 +33,7 @@ type Provider struct {
 	keyLoad sync.Mutex // held while keys are loaded, never while they are used
 
 	background background
+	heldPolls  atomic.Int64
 }
 
 // route is one endpoint.
@@ -59,6 +61,10 @@ func New(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	p.clients, err = compileClients(cfg.Clients, p.scopes)
+	if err != nil {
+		return nil, err
+	}
+	p.hintIssuers, err = compileHintIssuers(cfg.HintIssuers)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"context"
 	"net/http"
 	"slices"
 )
@@ -17,7 +16,7 @@ type tokenResponse struct {
 }
 
 // grant is how one grant type makes tokens.
-type grant func(p *Provider, ctx context.Context, c *client, f *form) (*tokenResponse, error)
+type grant func(p *Provider, r *http.Request, c *client, f *form) (*tokenResponse, error)
 
 // grants are the grant types of the token endpoint.
 var grants = map[string]grant{
@@ -45,7 +44,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(c.GrantTypes, grantType) {
 		return refuse(codeUnauthorizedClient, "The client may not use this grant type.")
 	}
-	tokens, err := grant(p, r.Context(), c, f)
+	tokens, err := grant(p, r, c, f)
 	if err != nil {
 		return err
 	}
