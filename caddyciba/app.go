@@ -1,0 +1,180 @@
+package caddyciba
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
+)
+
+// Where the engines of the store are registered.
+const (
+	storeNamespace = "ciba.stores"
+	storeInlineKey = "engine"
+)
+
+// startTimeout bounds what Start does before it leaves the rest to the first
+// request.
+const startTimeout = 10 * time.Second
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App is what all gates of a configuration share: where they keep the state of
+// requests that are held, and the providers that they know by name. It is
+// optional; a gate that names its issuer works without it.
+//
+// When it starts, it opens the store and settles what an earlier process has
+// left behind: a request that was being sent when that process ended is marked
+// as being in doubt, and is never sent again.
+type App struct {
+	// Store is the engine that keeps the state of held requests. Gates, and a
+	// provider in the same process, which use the same engine with the same
+	// settings share one store. Default: `bolt`, in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ciba.stores inline_key=engine"`
+
+	// Providers are the OpenID Providers that gates refer to by name.
+	Providers map[string]*Provider `json:"providers,omitempty"`
+
+	// ctx is kept for events, which belong to a module's context. Waiting for
+	// anything is never done with it: it ends when the configuration does, and
+	// held requests do not.
+	ctx     caddy.Context
+	logger  *zap.Logger
+	engine  caddystore.Engine
+	reports *reporter
+
+	// gates are those of this configuration, by key. Caddy provisions one
+	// module after the other and starts apps when all are provisioned.
+	gates map[string]*gate
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "ciba",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision loads the store's engine without opening it, and prepares metrics
+// and events.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx = ctx
+	a.logger = ctx.Logger()
+	a.gates = make(map[string]*gate)
+
+	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
+		if a.Providers[name] == nil {
+			return fmt.Errorf("provider %s: must not be null", name)
+		}
+		err := a.Providers[name].check()
+		if err != nil {
+			return fmt.Errorf("provider %s: %w", name, err)
+		}
+	}
+
+	engine, err := a.loadEngine(ctx)
+	if err != nil {
+		return err
+	}
+	a.engine = engine
+
+	a.reports, err = newReporter(ctx, a.logger)
+	return err
+}
+
+func (a *App) loadEngine(ctx caddy.Context) (caddystore.Engine, error) {
+	var module any
+	var err error
+	if a.StoreRaw == nil {
+		module, err = ctx.LoadModuleByID(caddystore.DefaultEngine, nil)
+	} else {
+		module, err = ctx.LoadModule(a, "StoreRaw")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading store: %w", err)
+	}
+	engine, ok := module.(caddystore.Engine)
+	if !ok {
+		return nil, fmt.Errorf("loading store: %T is not a store engine", module)
+	}
+	return engine, nil
+}
+
+// Start opens the stores and settles what an earlier process left behind. A
+// store that is down does not keep Caddy from starting, since Caddy may serve
+// much else: gates answer 503 until it is back.
+func (a *App) Start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for _, g := range a.gates {
+		g.reports.Store(a.reports)
+		err := g.settleRest(ctx)
+		if err != nil {
+			a.logger.Error("the store is not available; requests that need approval are refused until it is",
+				zap.String("issuer", g.issuer), zap.Error(err))
+		}
+	}
+	return nil
+}
+
+// Stop leaves everything as it is: requests that are still held go on, and
+// report to the configuration that follows.
+func (a *App) Stop() error { return nil }
+
+// attach makes a gate report to this app once it starts.
+func (a *App) attach(key string, g *gate) {
+	a.gates[key] = g
+}
+
+// knows returns an error that names the providers there are, unless the one
+// asked for is among them.
+func (a *App) knows(name string) error {
+	if a.Providers[name] != nil {
+		return nil
+	}
+	return fmt.Errorf("unknown provider '%s': %s (an issuer is a URL that begins with https://)", name, known(a.Providers))
+}
+
+// provider finds what a gate's name or issuer stands for, with defaults. An
+// issuer that exactly one named provider has is that provider.
+func (a *App) provider(name, issuer string) (Provider, error) {
+	if name != "" {
+		err := a.knows(name)
+		if err != nil {
+			return Provider{}, err
+		}
+		return a.Providers[name].withDefaults(), nil
+	}
+	var found *Provider
+	for _, candidate := range slices.Sorted(maps.Keys(a.Providers)) {
+		p := a.Providers[candidate]
+		if p.Issuer != issuer {
+			continue
+		}
+		if found != nil {
+			return Provider{}, fmt.Errorf("several providers have the issuer %s: use the name of one", issuer)
+		}
+		found = p
+	}
+	if found == nil {
+		found = &Provider{Issuer: issuer}
+	}
+	return found.withDefaults(), nil
+}
+
+// Interface guards
+var (
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+)

@@ -1,0 +1,315 @@
+package caddyciba
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("ciba", parseDirective)
+	// Behind everything that says who calls and everything that changes the
+	// request, in front of everything that answers it.
+	httpcaddyfile.RegisterDirectiveOrder("ciba", httpcaddyfile.Before, "invoke")
+}
+
+// parseDirective reads the directive. Syntax:
+//
+//	ciba [<matcher>] <issuer>|<provider> {
+//		customer      <template>
+//		message       <template>
+//		scope         <scopes...>
+//		acr           <values...>
+//		hold          <duration>
+//		max_body      <size>
+//		token         <header>|off
+//		header_up     <header> <template>
+//		strict_target off
+//	}
+//
+// It becomes two routes. The first has no matcher and refuses requests whose
+// target could be understood in two ways, on every path of the site: a request
+// that the matcher misses because of its spelling must not reach what the
+// upstream takes it for. The second is the gate. Caddy sorts a route with a
+// matcher in front of one without; the gate checks the target by itself, so
+// either order is safe.
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // consume directive name
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	var d directive
+	err = d.unmarshal(h.Dispenser)
+	if err != nil {
+		return nil, err
+	}
+	err = d.checkSurroundings(h)
+	if err != nil {
+		return nil, err
+	}
+	var values []httpcaddyfile.ConfigValue
+	if !d.lenient {
+		values = h.NewRoute(nil, &StrictTarget{RemoveHeaders: d.ownHeaders()})
+	}
+	return append(values, h.NewRoute(matcher, &d.Handler)...), nil
+}
+
+// A directive is what one use of the directive in a Caddyfile says.
+type directive struct {
+	Handler
+
+	// lenient leaves out the check of all targets of the site.
+	lenient bool
+
+	// provider and hold are the tokens that set the provider and the hold, for
+	// mistakes that are found later.
+	provider, hold caddyfile.Token
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. The syntax is
+// that of the directive, without matcher and without strict_target, which
+// belongs to another handler.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	var dir directive
+	err := dir.unmarshal(d)
+	if err != nil {
+		return err
+	}
+	if dir.lenient {
+		return d.Err("strict_target cannot be used here")
+	}
+	*h = dir.Handler
+	return nil
+}
+
+func (d *directive) unmarshal(disp *caddyfile.Dispenser) error {
+	disp.Next() // consume directive name
+	if !disp.NextArg() {
+		return disp.Err("missing issuer: name the provider, by its issuer URL or by its name in the global option ciba")
+	}
+	d.provider = disp.Token()
+	if isIssuer(disp.Val()) {
+		d.Issuer = disp.Val()
+		err := checkIssuer(d.Issuer)
+		if err != nil {
+			return disp.WrapErr(err)
+		}
+	} else {
+		d.Provider = disp.Val()
+	}
+	if disp.NextArg() {
+		return disp.ArgErr()
+	}
+	seen := make(map[string]bool)
+	for disp.NextBlock(0) {
+		option := disp.Val()
+		if seen[option] && option != "header_up" {
+			return disp.Errf("%s already specified", option)
+		}
+		seen[option] = true
+		err := d.unmarshalOption(disp, option)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "customer":
+		return templateArg(disp, &d.Customer)
+	case "message":
+		return templateArg(disp, &d.Message)
+	case "scope":
+		return listArg(disp, &d.Scope)
+	case "acr":
+		return listArg(disp, &d.ACR)
+	case "hold":
+		d.hold = disp.Token()
+		return durationArg(disp, &d.Hold)
+	case "max_body":
+		return sizeArg(disp, &d.MaxBody)
+	case "token":
+		return headerArg(disp, &d.Token)
+	case "header_up":
+		return d.unmarshalHeaderUp(disp)
+	case "strict_target":
+		var value string
+		if !disp.AllArgs(&value) {
+			return disp.ArgErr()
+		}
+		if value != "off" {
+			return disp.Errf("strict_target is on unless it is 'off', got '%s'", value)
+		}
+		d.lenient = true
+		return nil
+	default:
+		return disp.Errf("unrecognized option '%s'", option)
+	}
+}
+
+// checkSurroundings compares the directive with the global options, so that
+// what does not fit together is reported with file and line. The handler finds
+// the same mistakes in JSON.
+func (d *directive) checkSurroundings(h httpcaddyfile.Helper) error {
+	if d.Provider != "" {
+		var app App
+		option, ok := h.Option("ciba").(httpcaddyfile.App)
+		if ok {
+			err := json.Unmarshal(option.Value, &app)
+			if err != nil {
+				return fmt.Errorf("reading the global option ciba: %w", err)
+			}
+		}
+		err := app.knows(d.Provider)
+		if err != nil {
+			return errorAt(d.provider, err)
+		}
+	}
+	timeout := siteWriteTimeout(h)
+	err := checkHold(d.effectiveHold(), timeout, "")
+	if err != nil {
+		at := d.hold
+		if at.Text == "" {
+			at = d.provider
+		}
+		return errorAt(at, err)
+	}
+	return nil
+}
+
+// siteWriteTimeout returns the write timeout that is certain to hold for every
+// server of this Caddyfile, or 0. With options for single listeners only the
+// handler can tell, when it knows its server.
+func siteWriteTimeout(h httpcaddyfile.Helper) time.Duration {
+	encoded, err := json.Marshal(h.Option("servers"))
+	if err != nil {
+		return 0
+	}
+	var options []struct {
+		ListenerAddress string
+		WriteTimeout    caddy.Duration
+	}
+	err = json.Unmarshal(encoded, &options)
+	if err != nil || len(options) != 1 || options[0].ListenerAddress != "" {
+		return 0
+	}
+	return time.Duration(options[0].WriteTimeout)
+}
+
+// errorAt gives a mistake that was found late the file and line of its token,
+// in Caddy's own form.
+func errorAt(t caddyfile.Token, err error) error {
+	return fmt.Errorf("%w, at %s:%d", err, t.File, t.Line)
+}
+
+func (d *directive) unmarshalHeaderUp(disp *caddyfile.Dispenser) error {
+	var name, value string
+	if !disp.AllArgs(&name, &value) {
+		return disp.ArgErr()
+	}
+	if d.HeaderUp == nil {
+		d.HeaderUp = make(map[string]string)
+	}
+	name = http.CanonicalHeaderKey(name)
+	if _, twice := d.HeaderUp[name]; twice {
+		return disp.Errf("header_up %s already specified", name)
+	}
+	_, err := parseHeaderUp(name, value)
+	if err != nil {
+		return disp.Errf("invalid header_up: %w", err)
+	}
+	d.HeaderUp[name] = value
+	return nil
+}
+
+func templateArg(d *caddyfile.Dispenser, field *string) error {
+	name := d.Val()
+	if !d.AllArgs(field) {
+		return d.ArgErr()
+	}
+	_, err := parseTemplate(*field)
+	if err != nil {
+		return d.Errf("invalid %s: %w", name, err)
+	}
+	return nil
+}
+
+func listArg(d *caddyfile.Dispenser, field *[]string) error {
+	*field = d.RemainingArgs()
+	if len(*field) == 0 {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func durationArg(d *caddyfile.Dispenser, field *caddy.Duration) error {
+	name, value := d.Val(), ""
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	duration, err := caddy.ParseDuration(value)
+	if err != nil {
+		return d.Errf("invalid %s duration '%s': %w", name, value, err)
+	}
+	if duration <= 0 {
+		return d.Errf("%s must be longer than nothing, got '%s'", name, value)
+	}
+	*field = caddy.Duration(duration)
+	return nil
+}
+
+func sizeArg(d *caddyfile.Dispenser, field *int64) error {
+	name, value := d.Val(), ""
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	size, err := humanize.ParseBytes(value)
+	if err != nil {
+		return d.Errf("invalid %s size '%s': %w", name, value, err)
+	}
+	if size == 0 || size > maxMaxBody {
+		return d.Errf("%s must be between 1B and %s, got '%s'", name, humanize.IBytes(maxMaxBody), value)
+	}
+	*field = int64(size)
+	return nil
+}
+
+func headerArg(d *caddyfile.Dispenser, field *string) error {
+	name := d.Val()
+	if !d.AllArgs(field) {
+		return d.ArgErr()
+	}
+	err := checkTokenHeader(*field)
+	if err != nil {
+		return d.Errf("invalid %s: %w", name, err)
+	}
+	return nil
+}
+
+// known lists names for an error message.
+func known(providers map[string]*Provider) string {
+	if len(providers) == 0 {
+		return "the global option ciba defines none"
+	}
+	return "the global option ciba defines " + strings.Join(slices.Sorted(maps.Keys(providers)), ", ")
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

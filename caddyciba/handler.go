@@ -1,0 +1,248 @@
+package caddyciba
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddyciba/gateway/caddyciba/stepup"
+)
+
+// Defaults and bounds of a gate's settings.
+const (
+	defaultCustomer = "{http.auth.user.id}"
+	defaultHold     = 2 * time.Minute
+	maxHold         = time.Hour
+	defaultMaxBody  = 64 << 10
+	maxMaxBody      = 64 << 20
+	defaultToken    = "Authorization"
+	noToken         = "off"
+	openidScope     = "openid"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler holds each request until the customer whom it concerns has approved
+// it on their phone, by OpenID Connect CIBA, and then passes it on once, byte
+// for byte as it was approved, with the customer's access token. Whatever
+// happens otherwise, the request is not passed on.
+//
+// The request is read whole before the customer is asked. It is passed on
+// under the customer's access token; headers of the same meaning that the
+// caller has sent are removed first. Once it is on its way to the upstream it
+// is neither repeated nor given up when the caller hangs up.
+//
+// Refusals run the server's error routes. Where there are none, or they leave
+// the answer empty, the answer is a problem document (RFC 9457).
+//
+// This handler sets the following placeholders on refusals:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.ciba.error}` | What went wrong, the last part of the problem's type, such as `approval-denied`
+// `{http.ciba.title}` | The problem's title
+// `{http.ciba.detail}` | The problem's detail
+// `{http.ciba.state}` | The state of the transaction, such as `denied`
+// `{http.ciba.transaction}` | The transaction's identifier
+// `{http.ciba.retry_after}` | Seconds after which trying again makes sense, or 0
+//
+// In `customer` and `message`, `{ciba.body.PATH}` stands for a field of the
+// request's JSON body: names and array indexes, joined by dots, as in
+// `{ciba.body.creditor.name}`.
+type Handler struct {
+	// Provider is the name of a provider in the `ciba` app. Either this or an
+	// issuer is required.
+	Provider string `json:"provider,omitempty"`
+
+	// Issuer is the issuer URL of the provider. If exactly one provider in the
+	// `ciba` app has this issuer, its client is used, otherwise the client that
+	// the environment variables `CIBA_CLIENT_ID` and `CIBA_CLIENT_SECRET`
+	// describe.
+	Issuer string `json:"issuer,omitempty"`
+
+	// Customer says who has to approve, as a login hint that the provider
+	// understands. Placeholders are filled in for each request; a request for
+	// which it is empty is refused. Default: `{http.auth.user.id}`.
+	Customer string `json:"customer,omitempty"`
+
+	// Message is the binding message: what the customer is shown and approves.
+	// Placeholders are filled in for each request; a request for which one of
+	// them is unknown or empty is refused, and so is one whose message has
+	// characters or a length that the customer may not see as they are.
+	// Default: method, host and path of the request, or method and host alone
+	// where the path is long.
+	Message string `json:"message,omitempty"`
+
+	// Scope is what the access token is to be good for. `openid` is added when
+	// it is missing. Default: `openid`.
+	Scope []string `json:"scope,omitempty"`
+
+	// ACR lists acceptable authentication context classes, the preferred one
+	// first. The request is refused if the customer did not authenticate in
+	// one of these ways. Default: any.
+	ACR []string `json:"acr,omitempty"`
+
+	// Hold is how long a request waits for approval. It must be shorter than
+	// the server's write timeout, if that is set, because the answer could not
+	// be written after it. Default: 2m. Maximum: 1h.
+	Hold caddy.Duration `json:"hold,omitempty"`
+
+	// MaxBody is the size in bytes above which a request's body is refused
+	// with status 413 before anybody is asked. Default: 65536. Maximum:
+	// 67108864.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// Token is the header in which the upstream gets the customer's access
+	// token, or `off` if it shall not get it. In `Authorization` the token
+	// follows the word `Bearer`; in any other header it stands alone. Default:
+	// `Authorization`.
+	Token string `json:"token,omitempty"`
+
+	// HeaderUp are further headers for the upstream, with their values. In
+	// values, `{ciba.claims.NAME}` stands for a claim of the ID Token and
+	// `{ciba.transaction}` for the transaction's identifier; a header whose
+	// value would be incomplete is left out. Callers cannot send these headers
+	// themselves. Default: none.
+	HeaderUp map[string]string `json:"header_up,omitempty"`
+
+	logger *zap.Logger
+	pooled *pooledGate
+	route  *stepup.Route
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.ciba",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision fills in defaults, resolves secrets and takes a reference to the
+// gate. It neither uses the network nor opens the store.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	h.setDefaults()
+	err := h.check(ctx)
+	if err != nil {
+		return err
+	}
+	h.route, err = h.buildRoute()
+	if err != nil {
+		return err
+	}
+
+	module, err := ctx.App("ciba")
+	if err != nil {
+		return err
+	}
+	app, ok := module.(*App)
+	if !ok {
+		return fmt.Errorf("app ciba is a %T", module)
+	}
+	provider, err := app.provider(h.Provider, h.Issuer)
+	if err != nil {
+		return err
+	}
+	h.pooled, err = app.acquire(ctx, provider)
+	return err
+}
+
+func (h *Handler) setDefaults() {
+	if h.Customer == "" {
+		h.Customer = defaultCustomer
+	}
+	if h.Hold == 0 {
+		h.Hold = caddy.Duration(defaultHold)
+	}
+	if h.MaxBody == 0 {
+		h.MaxBody = defaultMaxBody
+	}
+	if h.Token == "" {
+		h.Token = defaultToken
+	}
+	if !slices.Contains(h.Scope, openidScope) {
+		h.Scope = append([]string{openidScope}, h.Scope...)
+	}
+}
+
+// check finds mistakes in the settings, after defaults have been filled in.
+func (h *Handler) check(ctx caddy.Context) error {
+	switch {
+	case h.Provider == "" && h.Issuer == "":
+		return errors.New("missing issuer: set either issuer or provider")
+	case h.Provider != "" && h.Issuer != "":
+		return errors.New("issuer and provider exclude each other")
+	case h.MaxBody < 0 || h.MaxBody > maxMaxBody:
+		return fmt.Errorf("max_body must be between 1 and %d bytes", maxMaxBody)
+	}
+	for _, value := range slices.Concat(h.Scope, h.ACR) {
+		if value == "" || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '"' || r == '\\' }) {
+			return fmt.Errorf("%q is neither a scope nor an authentication context class", value)
+		}
+	}
+	if h.Issuer != "" {
+		err := checkIssuer(h.Issuer)
+		if err != nil {
+			return err
+		}
+	}
+	err := checkTokenHeader(h.Token)
+	if err != nil {
+		return err
+	}
+	var timeout time.Duration
+	var server string
+	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
+		timeout, server = time.Duration(srv.WriteTimeout), srv.Name()
+	}
+	return checkHold(time.Duration(h.Hold), timeout, server)
+}
+
+// effectiveHold is the hold with its default.
+func (h *Handler) effectiveHold() time.Duration {
+	if h.Hold == 0 {
+		return defaultHold
+	}
+	return time.Duration(h.Hold)
+}
+
+// checkHold refuses a hold that is out of bounds, or after which the server
+// would no longer write an answer. A write timeout of 0 is none.
+func checkHold(hold, writeTimeout time.Duration, server string) error {
+	switch {
+	case hold <= 0 || hold > maxHold:
+		return fmt.Errorf("hold must be positive and at most %s, got %s", maxHold, hold)
+	case writeTimeout > 0 && hold >= writeTimeout:
+		whose := "the server's"
+		if server != "" {
+			whose = "server " + server + "'s"
+		}
+		return fmt.Errorf("hold of %s is not shorter than %s write timeout of %s: the answer to an approved request would be lost", hold, whose, writeTimeout)
+	}
+	return nil
+}
+
+// Cleanup drops the module's reference to the gate. Requests that are still
+// held have their own.
+func (h *Handler) Cleanup() error {
+	if h.pooled == nil {
+		return nil
+	}
+	return h.pooled.release()
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner  = (*Handler)(nil)
+	_ caddy.CleanerUpper = (*Handler)(nil)
+)

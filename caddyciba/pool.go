@@ -1,0 +1,229 @@
+package caddyciba
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyciba/gateway/caddyciba/ciba"
+	"github.com/caddyciba/gateway/caddyciba/stepup"
+	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
+)
+
+// gates are the gates of this process by everything that shapes them. Each
+// handler has one reference while its configuration is in use, and each request
+// that a handler serves has one of its own: Caddy cleans a handler up while its
+// requests are still being held.
+var gates = caddy.NewUsagePool()
+
+// process names this process in the journals, so that what one gate is doing is
+// not taken by another for something that a dead process has left.
+var process = rand.Text()
+
+// A gate is what outlives configurations: the client that talks to one
+// provider, with what it knows about it, and the engine of the requests that
+// are held.
+type gate struct {
+	issuer string
+	http   *http.Client
+	store  *caddystore.Handle
+	engine *stepup.Gate
+
+	// exclusive says that no other process can use the store.
+	exclusive bool
+
+	settling sync.Mutex
+	settled  atomic.Bool
+
+	// reports belongs to the newest configuration that has started.
+	reports atomic.Pointer[reporter]
+}
+
+// A pooledGate is a way to a gate in the pool.
+type pooledGate struct {
+	key       string
+	construct caddy.Constructor
+}
+
+// acquire takes a reference to the gate of a provider for a handler.
+func (a *App) acquire(ctx caddy.Context, p Provider) (*pooledGate, error) {
+	settings, err := a.settings(p)
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", p.Issuer, err)
+	}
+	pooled := &pooledGate{
+		key:       settings.poolKey(a.engine.Key()),
+		construct: func() (caddy.Destructor, error) { return newGate(ctx, settings, a.engine, a.reports) },
+	}
+	g, err := pooled.hold()
+	if err != nil {
+		return nil, err
+	}
+	a.attach(pooled.key, g)
+	return pooled, nil
+}
+
+// hold takes one more reference. The gate is there already, unless the handler
+// has been cleaned up and every other reference is gone: a request can reach a
+// handler of an old configuration as late as that. Then it is made anew.
+func (p *pooledGate) hold() (*gate, error) {
+	value, _, err := gates.LoadOrNew(p.key, p.construct)
+	if err != nil {
+		return nil, err
+	}
+	return value.(*gate), nil
+}
+
+// release gives one reference back.
+func (p *pooledGate) release() error {
+	_, err := gates.Delete(p.key)
+	return err
+}
+
+// clientSettings are a provider's settings with secrets resolved. They are
+// never printed.
+type clientSettings struct {
+	issuer, clientID string
+	secret, key      string
+}
+
+// settings resolves a provider's placeholders, and warns about a secret that
+// stands in the configuration itself.
+func (a *App) settings(p Provider) (*clientSettings, error) {
+	err := p.check()
+	if err != nil {
+		return nil, err
+	}
+	s := &clientSettings{issuer: p.Issuer}
+	s.clientID, err = resolve("client_id", p.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	if p.ClientKey != "" {
+		s.key, _, err = resolveSecret("client_key", p.ClientKey)
+		return s, err
+	}
+	var literal bool
+	s.secret, literal, err = resolveSecret("client_secret", p.ClientSecret)
+	if err != nil {
+		return nil, err
+	}
+	if literal {
+		a.logger.Warn("client_secret is written out in the configuration, where everybody who can read the configuration can read it; use {env.…} or {file.…}",
+			zap.String("issuer", p.Issuer))
+	}
+	return s, nil
+}
+
+// poolKey hashes everything that shapes a gate. Two configurations with the same
+// key share one gate, so that a reload loses nothing.
+func (s *clientSettings) poolKey(store string) string {
+	h := sha256.New()
+	for _, field := range []string{s.issuer, s.clientID, s.secret, s.key, store} {
+		// The length keeps fields apart whatever they contain.
+		_, _ = fmt.Fprintf(h, "%d:", len(field))
+		_, _ = io.WriteString(h, field)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// authenticator returns how the client proves who it is.
+func (s *clientSettings) authenticator() (ciba.Authenticator, error) {
+	if s.key == "" {
+		return ciba.ClientSecretBasic(s.secret), nil
+	}
+	key, err := ciba.ParsePrivateKey([]byte(s.key))
+	if err != nil {
+		return nil, fmt.Errorf("reading client_key: %w", err)
+	}
+	return ciba.PrivateKeyJWT(key, "")
+}
+
+// isExclusive reports whether an engine serves one process alone.
+func isExclusive(engine caddystore.Engine) bool {
+	switch engine.(type) {
+	case *caddystore.Bolt, *caddystore.Memory:
+		return true
+	default:
+		return false
+	}
+}
+
+// newGate makes a gate. Nothing is opened and nobody is talked to yet.
+func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, reports *reporter) (*gate, error) {
+	auth, err := s.authenticator()
+	if err != nil {
+		return nil, err
+	}
+	g := &gate{issuer: s.issuer, http: ciba.NewHTTPClient(nil), exclusive: isExclusive(engine)}
+	g.reports.Store(reports)
+	client, err := ciba.NewClient(ciba.Config{
+		Issuer:     s.issuer,
+		ClientID:   s.clientID,
+		Auth:       auth,
+		HTTPClient: g.http,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.store, err = caddystore.Acquire(ctx, engine)
+	if err != nil {
+		return nil, fmt.Errorf("acquiring store: %w", err)
+	}
+	g.engine, err = stepup.New(stepup.Config{
+		Client:   client,
+		Store:    g.store,
+		Instance: process,
+		Logger:   zap.New(followingCore{gate: g}),
+		Observe:  g.observe,
+	})
+	if err != nil {
+		_ = g.store.Release()
+		return nil, err
+	}
+	return g, nil
+}
+
+// settleRest settles what an earlier process has left behind, once it succeeds
+// with it: what was being sent when that process ended is in doubt now. While
+// somebody else is at it, nobody waits.
+func (g *gate) settleRest(ctx context.Context) error {
+	if g.settled.Load() || !g.settling.TryLock() {
+		return nil
+	}
+	defer g.settling.Unlock()
+	found, err := g.engine.Journal().Recover(ctx, g.exclusive)
+	logger := g.reports.Load().logger
+	for _, id := range found.InDoubt {
+		logger.Error("a request was being sent when its process ended; whether it was carried out is not known, and it is not sent again",
+			zap.String("transaction", id), zap.String("issuer", g.issuer))
+	}
+	if len(found.Failed) > 0 {
+		logger.Warn("requests were waiting for approval when their process ended; nothing was sent",
+			zap.Strings("transactions", found.Failed), zap.String("issuer", g.issuer))
+	}
+	if err != nil {
+		return fmt.Errorf("settling transactions of an earlier process: %w", err)
+	}
+	g.settled.Store(true)
+	return nil
+}
+
+// Destruct implements caddy.Destructor: nobody uses the gate any more.
+func (g *gate) Destruct() error {
+	g.http.CloseIdleConnections()
+	return g.store.Release()
+}
+
+// Interface guard
+var _ caddy.Destructor = (*gate)(nil)

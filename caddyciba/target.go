@@ -1,0 +1,87 @@
+package caddyciba
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddyciba/gateway/caddyciba/stepup"
+)
+
+func init() {
+	caddy.RegisterModule(StrictTarget{})
+}
+
+// StrictTarget refuses requests whose target or method can be understood in
+// more than one way, with status 400: dot segments, encoded slashes,
+// backslashes, semicolons, characters outside ASCII, a fragment, a full URL
+// that names another host, a method such as `post`, a header that names another
+// method or target, a `Connection` header that names anything but headers of the
+// connection.
+//
+// Caddy's matchers look at a cleaned path, while the upstream gets the path as
+// it was sent and may clean it in its own way. A request that a gate's matcher
+// misses only because of its spelling would thus reach the upstream without
+// approval. This handler belongs in front of the gate, for all paths of the
+// site; the `ciba` directive of the Caddyfile puts it there.
+type StrictTarget struct {
+	// RemoveHeaders are headers that only a gate may set, such as one that
+	// carries the customer's token. They are removed from every request in all
+	// spellings that upstreams take for the same header, so that nobody can
+	// pretend to have come through the gate. Do not list `Authorization` if
+	// parts of the site that need no approval use it. Default: none.
+	RemoveHeaders []string `json:"remove_headers,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (StrictTarget) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.ciba_strict_target",
+		New: func() caddy.Module { return new(StrictTarget) },
+	}
+}
+
+// ServeHTTP passes the request on if it has one meaning only.
+func (s *StrictTarget) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	err := stepup.CheckTarget(r)
+	if err == nil {
+		err = stepup.Clean(r, s.removable(r.Context())...)
+	}
+	if err == nil {
+		return next.ServeHTTP(w, r)
+	}
+	refusal, ok := asRefusal(err)
+	if !ok {
+		return caddyhttp.Error(http.StatusBadRequest, err)
+	}
+	return refuse(w, r, refusal)
+}
+
+// removable leaves out what a gate in front of this handler has just set. Caddy
+// sorts gates with a matcher in front of the check for all paths.
+func (s *StrictTarget) removable(ctx context.Context) []string {
+	set, _ := ctx.Value(gateHeadersKey{}).([]string)
+	return slices.DeleteFunc(slices.Clone(s.RemoveHeaders), func(name string) bool {
+		return slices.ContainsFunc(set, func(other string) bool { return strings.EqualFold(name, other) })
+	})
+}
+
+// gateHeadersKey is the context key for the headers that gates have set on an
+// approved request.
+type gateHeadersKey struct{}
+
+// withGateHeaders notes that a gate has set headers.
+func withGateHeaders(ctx context.Context, names []string) context.Context {
+	if len(names) == 0 {
+		return ctx
+	}
+	set, _ := ctx.Value(gateHeadersKey{}).([]string)
+	return context.WithValue(ctx, gateHeadersKey{}, slices.Concat(set, names))
+}
+
+// Interface guard
+var _ caddyhttp.MiddlewareHandler = (*StrictTarget)(nil)
