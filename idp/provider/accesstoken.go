@@ -29,6 +29,9 @@ type accessTokenClaims struct {
 	ACR      string   `json:"acr,omitempty"`
 	AMR      []string `json:"amr,omitempty"`
 
+	// Details are the approved authorization details (RFC 9396 section 9.1).
+	Details json.RawMessage `json:"authorization_details,omitempty"`
+
 	// Transaction is the public id of the request, so that what happens with
 	// the token can be traced to the approval (RFC 8417 section 2.2).
 	Transaction string `json:"txn"`
@@ -57,6 +60,7 @@ func (p *Provider) accessToken(set *keySet, user *User, h *heldRequest, now time
 		ACR:         h.ACR,
 		AMR:         h.AMR,
 		Transaction: h.id,
+		Details:     h.Details,
 	}
 	extra := p.resourceClaims(user, h.Granted)
 	if len(extra) == 0 {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,6 +24,7 @@ type authenticationRequest struct {
 	hint           hint
 	bindingMessage string
 	acrValues      []string
+	details        json.RawMessage
 	lifetime       time.Duration
 }
 
@@ -79,9 +81,6 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if f.get("request") != "" {
 		return nil, badRequest("Signed requests are not supported.")
 	}
-	if f.get("authorization_details") != "" {
-		return nil, refuse(codeInvalidDetails, "No authorization details types are supported.")
-	}
 	if len(f.all("resource")) > 0 {
 		return nil, refuse(codeInvalidTarget, "No resources are supported.")
 	}
@@ -102,12 +101,16 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if err != nil {
 		return nil, err
 	}
+	details, err := p.readDetails(c, f.get("authorization_details"))
+	if err != nil {
+		return nil, err
+	}
 	lifetime, err := p.readExpiry(f.get("requested_expiry"))
 	if err != nil {
 		return nil, err
 	}
 	return &authenticationRequest{
-		scope: scope, hint: h, bindingMessage: message, acrValues: acrValues, lifetime: lifetime,
+		scope: scope, hint: h, bindingMessage: message, acrValues: acrValues, details: details, lifetime: lifetime,
 	}, nil
 }
 
@@ -189,6 +192,7 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 			Scope:          req.scope,
 			BindingMessage: req.bindingMessage,
 			ACRValues:      req.acrValues,
+			Details:        req.details,
 			Created:        req.received.UnixMilli(),
 			Expires:        req.received.Add(req.lifetime).UnixMilli(),
 			Interval:       int64(p.cfg.Interval / time.Second),

@@ -16,8 +16,8 @@ const maxMarks = 2
 // Reasons why a binding message is refused.
 var (
 	errMessageLength     = errors.New("binding message is too long")
-	errMessageEncoding   = errors.New("binding message is not valid UTF-8 in normalization form C")
-	errMessageCharacters = errors.New("binding message has characters that are not allowed")
+	errMessageEncoding   = errors.New("text is not valid UTF-8 in normalization form C")
+	errMessageCharacters = errors.New("text has characters that are not allowed")
 )
 
 // checkBindingMessage accepts what can be shown to a person exactly as it is, and
@@ -29,11 +29,18 @@ func checkBindingMessage(message string, maxRunes int) error {
 	if len(message) > maxRunes*utf8.UTFMax || utf8.RuneCountInString(message) > maxRunes {
 		return errMessageLength
 	}
-	if !utf8.ValidString(message) || !norm.NFC.IsNormalString(message) {
+	return checkPlainText(message, false)
+}
+
+// checkPlainText accepts text without anything that is invisible, moves other
+// text about, or is drawn over it. Symbols other than plus are for where the
+// text is data, as in a URL.
+func checkPlainText(text string, symbols bool) error {
+	if !utf8.ValidString(text) || !norm.NFC.IsNormalString(text) {
 		return errMessageEncoding
 	}
-	marks := maxMarks // a mark needs a character that it belongs to
-	for _, r := range message {
+	marks := maxMarks // a mark needs a letter that it belongs to
+	for _, r := range text {
 		switch {
 		case isInvisible(r):
 			return fmt.Errorf("%w: %U", errMessageCharacters, r)
@@ -44,7 +51,8 @@ func checkBindingMessage(message string, maxRunes int) error {
 			}
 		case unicode.IsLetter(r):
 			marks = 0
-		case unicode.In(r, unicode.Nd, unicode.P, unicode.Sc) || r == '+' || r == ' ':
+		case unicode.In(r, unicode.Nd, unicode.P, unicode.Sc) || r == '+' || r == ' ',
+			symbols && unicode.In(r, unicode.Sm, unicode.Sk):
 			marks = maxMarks
 		default:
 			return fmt.Errorf("%w: %U", errMessageCharacters, r)

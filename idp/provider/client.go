@@ -66,6 +66,10 @@ type Client struct {
 	// allowed.
 	Scopes []string
 
+	// DetailsTypes are the types of authorization_details that the client may
+	// ask for. Default: all that are declared.
+	DetailsTypes []string
+
 	// GrantTypes are the grant types that the client may use. Default: CIBA.
 	GrantTypes []string
 
@@ -90,11 +94,11 @@ type client struct {
 }
 
 // compileClients checks clients and returns them by id.
-func compileClients(configured []Client, scopes map[string]Scope) (map[string]*client, error) {
+func compileClients(configured []Client, scopes map[string]Scope, types map[string]DetailsType) (map[string]*client, error) {
 	clients := make(map[string]*client, len(configured))
 	var errs []error
 	for _, c := range configured {
-		compiled, err := compileClient(c, scopes)
+		compiled, err := compileClient(c, scopes, types)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("client %q: %w", c.ID, err))
 			continue
@@ -107,7 +111,7 @@ func compileClients(configured []Client, scopes map[string]Scope) (map[string]*c
 	return clients, errors.Join(errs...)
 }
 
-func compileClient(c Client, scopes map[string]Scope) (*client, error) {
+func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsType) (*client, error) {
 	if !isSubject(c.ID) {
 		return nil, errors.New("the id must be 1 to 255 printable ASCII characters")
 	}
@@ -142,12 +146,20 @@ func compileClient(c Client, scopes map[string]Scope) (*client, error) {
 			return nil, fmt.Errorf("unknown scope %q", name)
 		}
 	}
+	for _, name := range c.DetailsTypes {
+		_, ok := types[name]
+		if !ok {
+			return nil, fmt.Errorf("unknown authorization details type %q", name)
+		}
+	}
 	compiled := &client{Client: c}
 	err := compiled.compileCredentials()
 	if err != nil {
 		return nil, err
 	}
 	compiled.Scopes = slices.Clone(c.Scopes)
+	compiled.DetailsTypes = slices.Clone(c.DetailsTypes)
+	compiled.GrantTypes = slices.Clone(c.GrantTypes)
 	compiled.SecretHashes = slices.Clone(c.SecretHashes)
 	return compiled, nil
 }

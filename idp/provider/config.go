@@ -78,6 +78,10 @@ type Config struct {
 	// answered at once. Default: 10000.
 	MaxHeldPolls int
 
+	// DetailsTypes are the types of authorization_details (RFC 9396) that clients
+	// may ask for, besides http_request.
+	DetailsTypes []DetailsType
+
 	// RequestLifetime is how long an authentication request waits for a
 	// decision if the client asks for nothing else. Default: 300s.
 	RequestLifetime time.Duration
@@ -213,7 +217,9 @@ func (c Config) Validate() error {
 	}
 	scopes, err := compileScopes(c.Scopes)
 	errs = append(errs, err)
-	_, err = compileClients(c.Clients, scopes)
+	types, err := compileDetailsTypes(c.DetailsTypes)
+	errs = append(errs, err)
+	_, err = compileClients(c.Clients, scopes, types)
 	errs = append(errs, err)
 	_, err = compileHintIssuers(c.HintIssuers)
 	errs = append(errs, err)

@@ -3,6 +3,7 @@ package provider
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 )
@@ -32,6 +33,7 @@ type metadata struct {
 	SubjectTypes        []string `json:"subject_types_supported"`
 	Scopes              []string `json:"scopes_supported"`
 	Claims              []string `json:"claims_supported"`
+	DetailsTypes        []string `json:"authorization_details_types_supported"`
 	ACRValues           []string `json:"acr_values_supported,omitempty"`
 	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
@@ -71,6 +73,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 			}
 		}
 	}
+	m.DetailsTypes = slices.Sorted(maps.Keys(p.detailsTypes))
 	slices.Sort(m.Scopes)
 	slices.Sort(m.Claims)
 	data, err := json.Marshal(m)

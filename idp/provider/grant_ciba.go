@@ -99,6 +99,10 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, authRe
 	if err != nil {
 		return nil, err
 	}
+	err = checkSameDetails(f.get("authorization_details"), h.Details)
+	if err != nil {
+		return nil, err
+	}
 	user, err := p.activeUser(ctx, h.Subject)
 	if errors.Is(err, ErrUserNotFound) {
 		return nil, errUserGone.because(err)
@@ -160,5 +164,6 @@ func (p *Provider) issueTokens(ctx context.Context, c *client, user *User, h *he
 		ExpiresIn:   int64(p.cfg.AccessTokenLifetime / time.Second),
 		IDToken:     id,
 		Scope:       strings.Join(h.Granted, " "),
+		Details:     h.Details,
 	}, nil
 }

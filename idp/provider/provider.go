@@ -17,17 +17,18 @@ import (
 // concurrent use. Several Providers, in one process or in several, may share a
 // store if they have the same issuer.
 type Provider struct {
-	cfg         Config
-	log         *zap.Logger
-	base        string // path of the issuer
-	clients     map[string]*client
-	scopes      map[string]Scope
-	signingAlgs []string
-	audiences   []string // that client assertions may have
-	hintIssuers map[string]*hintIssuer
-	discovery   []byte
-	routes      map[string]route
-	sealer      *sealer
+	cfg          Config
+	log          *zap.Logger
+	base         string // path of the issuer
+	clients      map[string]*client
+	scopes       map[string]Scope
+	signingAlgs  []string
+	audiences    []string // that client assertions may have
+	hintIssuers  map[string]*hintIssuer
+	detailsTypes map[string]DetailsType
+	discovery    []byte
+	routes       map[string]route
+	sealer       *sealer
 
 	keySet  atomic.Pointer[keySet]
 	keyLoad sync.Mutex // held while keys are loaded, never while they are used
@@ -60,7 +61,11 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.clients, err = compileClients(cfg.Clients, p.scopes)
+	p.detailsTypes, err = compileDetailsTypes(cfg.DetailsTypes)
+	if err != nil {
+		return nil, err
+	}
+	p.clients, err = compileClients(cfg.Clients, p.scopes, p.detailsTypes)
 	if err != nil {
 		return nil, err
 	}

@@ -51,15 +51,16 @@ var edges = map[State][]State{
 // requestRecord is an authentication request as it lies in the store. Times are
 // Unix milliseconds.
 type requestRecord struct {
-	State          State    `json:"state"`
-	Client         string   `json:"client"`
-	Subject        string   `json:"sub"`
-	Scope          []string `json:"scope"`
-	BindingMessage string   `json:"binding_message,omitempty"`
-	ACRValues      []string `json:"acr_values,omitempty"`
-	Created        int64    `json:"created"`
-	Expires        int64    `json:"expires"`
-	Interval       int64    `json:"interval"` // seconds
+	State          State           `json:"state"`
+	Client         string          `json:"client"`
+	Subject        string          `json:"sub"`
+	Scope          []string        `json:"scope"`
+	BindingMessage string          `json:"binding_message,omitempty"`
+	ACRValues      []string        `json:"acr_values,omitempty"`
+	Details        json.RawMessage `json:"authorization_details,omitempty"`
+	Created        int64           `json:"created"`
+	Expires        int64           `json:"expires"`
+	Interval       int64           `json:"interval"` // seconds
 
 	Decided  int64    `json:"decided,omitempty"`
 	Granted  []string `json:"granted,omitempty"`

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,6 +40,11 @@ type Request struct {
 	// in its order of preference. An approval must have one of them. Empty:
 	// any will do.
 	ACRValues []string
+
+	// Details are the authorization details to be approved, row by row, and
+	// AuthorizationDetails the JSON array itself. Empty if there are none.
+	Details              []Detail
+	AuthorizationDetails json.RawMessage
 
 	// CreatedAt and ExpiresAt bound the time for a decision.
 	CreatedAt, ExpiresAt time.Time
@@ -272,15 +278,17 @@ func (p *Provider) WatchSubject(subject string) (changes <-chan struct{}, stop f
 // describe returns the public view of a request.
 func (p *Provider) describe(h *heldRequest) *Request {
 	r := &Request{
-		ID:             h.id,
-		Subject:        h.Subject,
-		Client:         ClientInfo{ID: h.Client, Name: h.Client},
-		BindingMessage: h.BindingMessage,
-		Scopes:         p.describeScopes(h.Scope),
-		ACRValues:      slices.Clone(h.ACRValues),
-		CreatedAt:      time.UnixMilli(h.Created),
-		ExpiresAt:      h.expires(),
-		State:          h.stateAt(p.now()),
+		ID:                   h.id,
+		Subject:              h.Subject,
+		Client:               ClientInfo{ID: h.Client, Name: h.Client},
+		BindingMessage:       h.BindingMessage,
+		Scopes:               p.describeScopes(h.Scope),
+		ACRValues:            slices.Clone(h.ACRValues),
+		Details:              p.describeDetails(h.Details),
+		AuthorizationDetails: slices.Clone(h.Details),
+		CreatedAt:            time.UnixMilli(h.Created),
+		ExpiresAt:            h.expires(),
+		State:                h.stateAt(p.now()),
 	}
 	if h.Decided != 0 {
 		r.DecidedAt = time.UnixMilli(h.Decided)

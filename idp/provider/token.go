@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 )
@@ -8,11 +9,12 @@ import (
 // tokenResponse is the answer of RFC 6749 section 5.1 and CIBA Core 1.0 section
 // 10.1.1.
 type tokenResponse struct {
-	AccessToken string `json:"access_token"`
-	TokenType   string `json:"token_type"`
-	ExpiresIn   int64  `json:"expires_in"`
-	IDToken     string `json:"id_token,omitempty"`
-	Scope       string `json:"scope"`
+	AccessToken string          `json:"access_token"`
+	TokenType   string          `json:"token_type"`
+	ExpiresIn   int64           `json:"expires_in"`
+	IDToken     string          `json:"id_token,omitempty"`
+	Scope       string          `json:"scope"`
+	Details     json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 // grant is how one grant type makes tokens.
