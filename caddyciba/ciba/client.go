@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Config says who the provider is and who we are to it.
@@ -36,6 +38,21 @@ type Config struct {
 	// well; "none" and the HMAC algorithms cannot. What the provider does not
 	// publish in id_token_signing_alg_values_supported is refused too.
 	SigningAlgs []string
+
+	// Delivery is how the provider tells us of a decision, as this client is
+	// registered there. Default: DeliveryPoll.
+	Delivery Delivery
+
+	// RequestKey, if set, signs authentication requests (CIBA Core section 7.1.1).
+	// The provider must publish that it takes them. RequestAlg is chosen as by
+	// PrivateKeyJWT. Default: requests are not signed.
+	RequestKey *jose.JSONWebKey
+	RequestAlg string
+
+	// CertificateBoundTokens says that access tokens are bound to the certificate
+	// that HTTPClient presents (RFC 8705 section 3). Token requests then go to the
+	// provider's mTLS alias of the endpoint, if it has one, whatever Auth is.
+	CertificateBoundTokens bool
 
 	// ClockSkew is how far the provider's clock may be off, at most 5 minutes.
 	// Default: 10 s. Negative means none.
@@ -72,6 +89,9 @@ type Client struct {
 	skew     time.Duration
 	now      func() time.Time
 	rand     io.Reader
+	delivery Delivery
+	signer   *requestSigner
+	mtls     mtlsUse
 
 	metadata *cached[*Metadata]
 	keys     *cached[*keySet]
@@ -94,6 +114,18 @@ func NewClient(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	delivery, err := cfg.Delivery.orDefault()
+	if err != nil {
+		return nil, err
+	}
+	signer, err := newRequestSigner(cfg.RequestKey, cfg.RequestAlg)
+	if err != nil {
+		return nil, err
+	}
+	mtls, err := mtlsUseOf(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
 		issuer:   cfg.Issuer,
 		clientID: cfg.ClientID,
@@ -102,6 +134,9 @@ func NewClient(cfg Config) (*Client, error) {
 		skew:     cfg.ClockSkew,
 		now:      cfg.Now,
 		rand:     cfg.Rand,
+		delivery: delivery,
+		signer:   signer,
+		mtls:     mtls,
 	}
 	switch {
 	case c.skew == 0:

@@ -45,7 +45,11 @@ func TestIssuers(t *testing.T) {
 		"https://user:pw@id.example.com": false,
 		"https://id.example.com/%zz":     false,
 		" https://id.example.com":        false,
-		"https://id.example.com/a b\n":   false,
+		"https://id.example.com/a b":     false,
+		"https://id.example.com/a\n":     false,
+		"https://id.example.com\\a":      false,
+		"https://id.exämple.com":         false,
+		"http://evil.localhost":          false,
 	} {
 		_, err := NewClient(Config{Issuer: issuer, ClientID: "c", Auth: ClientSecretBasic("s")})
 		if (err == nil) != ok {

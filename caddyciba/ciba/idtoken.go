@@ -59,10 +59,30 @@ type IDClaims struct {
 	Raw map[string]any
 }
 
+// binding is what an ID Token must fit besides the tokens that it came with.
+type binding struct {
+	authReqID string
+
+	// pushed demands the claims that tie the ID Token to the rest. They are the
+	// only proof that what was brought to us belongs together (CIBA Core section
+	// 10.3.1).
+	pushed bool
+}
+
+// verify fills in the claims of tokens whose ID Token is in order.
+func (c *Client) verify(ctx context.Context, op string, t *Tokens, b binding) error {
+	claims, err := c.verifyIDToken(ctx, op, t, b)
+	if err != nil {
+		return err
+	}
+	t.Claims = *claims
+	return nil
+}
+
 // verifyIDToken verifies the ID Token of an answer: the signature, issuer,
 // audience and expiry by go-oidc, with a key of our own choice, and then what
 // go-oidc leaves to its callers.
-func (c *Client) verifyIDToken(ctx context.Context, op string, t *Tokens, authReqID string) (*IDClaims, error) {
+func (c *Client) verifyIDToken(ctx context.Context, op string, t *Tokens, b binding) (*IDClaims, error) {
 	header, err := c.parseHeader(t.IDToken)
 	if err != nil {
 		return nil, invalidToken(op, err)
@@ -98,7 +118,7 @@ func (c *Client) verifyIDToken(ctx context.Context, op string, t *Tokens, authRe
 	if err != nil {
 		return nil, invalidToken(op, errors.New("claims are not JSON"))
 	}
-	claims, err := c.judge(payload, header.alg, t, authReqID)
+	claims, err := c.judge(payload, header.alg, t, b)
 	if err != nil {
 		return nil, invalidToken(op, err)
 	}
@@ -181,7 +201,7 @@ func notCompact(r rune) bool {
 }
 
 // judge reads the claims and checks what go-oidc does not.
-func (c *Client) judge(payload []byte, alg string, t *Tokens, authReqID string) (*IDClaims, error) {
+func (c *Client) judge(payload []byte, alg string, t *Tokens, b binding) (*IDClaims, error) {
 	o, err := parseObject(payload)
 	if err != nil {
 		return nil, fmt.Errorf("reading claims: %w", err)
@@ -204,7 +224,7 @@ func (c *Client) judge(payload []byte, alg string, t *Tokens, authReqID string) 
 	if err != nil {
 		return nil, err
 	}
-	return claims, judgeBinding(o, alg, t, authReqID)
+	return claims, judgeBinding(o, alg, t, b)
 }
 
 func readClaims(o object) (*IDClaims, error) {
@@ -314,24 +334,30 @@ func (c *Client) judgeTimes(o object, claims *IDClaims) error {
 }
 
 // judgeBinding checks the claims that tie the ID Token to the rest of the answer.
-// Each is optional where the answer came from the token endpoint; if it is there
-// it must be right.
-func judgeBinding(o object, alg string, t *Tokens, authReqID string) error {
-	for name, want := range map[string]string{
-		"at_hash":      leftHash(alg, t.AccessToken),
-		claimRTHash:    leftHash(alg, t.RefreshToken),
-		claimAuthReqID: authReqID,
+// From the token endpoint each is optional, and right if it is there; a push has
+// to bring those that apply.
+func judgeBinding(o object, alg string, t *Tokens, b binding) error {
+	for _, claim := range []struct {
+		name, want string
+		required   bool
+	}{
+		{"at_hash", leftHash(alg, t.AccessToken), b.pushed},
+		{claimAuthReqID, b.authReqID, b.pushed},
+		{claimRTHash, leftHash(alg, t.RefreshToken), b.pushed && t.RefreshToken != ""},
 	} {
-		_, ok := o[name]
+		_, ok := o[claim.name]
 		if !ok {
+			if claim.required {
+				return fmt.Errorf("%s is missing", claim.name)
+			}
 			continue
 		}
-		got, err := o.text(name)
+		got, err := o.text(claim.name)
 		if err != nil {
 			return err
 		}
-		if got != want || (name == claimRTHash && t.RefreshToken == "") {
-			return fmt.Errorf("%s does not match", name)
+		if got != claim.want || (claim.name == claimRTHash && t.RefreshToken == "") {
+			return fmt.Errorf("%s does not match", claim.name)
 		}
 	}
 	return nil

@@ -199,6 +199,9 @@ func parseIssuer(issuer string) (*url.URL, error) {
 // plain is set, http will do if the host is a loopback one. A provider that is
 // itself reached over https cannot point us at a plain service on this machine.
 func parseEndpoint(endpoint string, plain bool) (*url.URL, error) {
+	if strings.ContainsFunc(endpoint, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }) {
+		return nil, errors.New("characters that do not belong in a URL")
+	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		// The text of a *url.Error quotes the whole input.

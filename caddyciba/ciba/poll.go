@@ -82,14 +82,26 @@ func (c *Client) redeem(ctx context.Context, p *Pending, op string) (*Tokens, er
 		"grant_type":  {grantType},
 		"auth_req_id": {p.AuthReqID},
 	}
-	a, err := c.post(ctx, op, md.TokenEndpoint, form, pollTimeout)
+	a, err := c.post(ctx, op, c.mtls.token(md), form, pollTimeout)
 	if err != nil {
 		return nil, err
 	}
 	if a.status != http.StatusOK {
 		return nil, a.failure()
 	}
-	return c.readTokens(ctx, a, p)
+	o, err := a.object()
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseTokens(o, c.now())
+	if err != nil {
+		return nil, a.broken("%w", err)
+	}
+	err = c.verify(ctx, op, t, binding{authReqID: p.AuthReqID})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // pace sets the time of the next poll after one that was sent and answered at
@@ -104,7 +116,7 @@ func (p *Pending) pace(sent, answered time.Time, err error) {
 	if Code(err) == CodeSlowDown {
 		p.Interval += slowDownStep
 	}
-	pause := p.Interval
+	pause := p.scheduled()
 	if IsTemporary(err) {
 		pause = p.faultPause(err)
 		p.faults++

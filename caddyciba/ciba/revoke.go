@@ -40,7 +40,7 @@ func (c *Client) withdraw(ctx context.Context, op, token, hint string) error {
 	if hint != "" {
 		form.Set("token_type_hint", hint)
 	}
-	a, err := c.post(ctx, op, md.RevocationEndpoint, form, revokeTimeout)
+	a, err := c.post(ctx, op, c.mtls.revocation(md), form, revokeTimeout)
 	if err != nil {
 		return err
 	}

@@ -34,13 +34,8 @@ func newSigner(key *jose.JSONWebKey, alg, typ string) (jose.Signer, error) {
 	if !ok {
 		return nil, errors.New("key cannot sign with a public counterpart")
 	}
-	if alg == "" {
-		alg = key.Algorithm
-	}
 	public := signer.Public()
-	if alg == "" {
-		alg = naturalAlg(public)
-	}
+	alg = signingAlg(key, alg)
 	fits, known := algFamilies[alg]
 	if !known {
 		return nil, fmt.Errorf("signing algorithm %q is not supported", alg)
@@ -62,9 +57,20 @@ func newSigner(key *jose.JSONWebKey, alg, typ string) (jose.Signer, error) {
 	return made, nil
 }
 
-// naturalAlg is the algorithm to sign with where nothing is said.
-func naturalAlg(public crypto.PublicKey) string {
-	switch key := public.(type) {
+// signingAlg is the algorithm to sign with: the one asked for, the key's own, or
+// what fits the key best.
+func signingAlg(key *jose.JSONWebKey, alg string) string {
+	if alg != "" {
+		return alg
+	}
+	if key.Algorithm != "" {
+		return key.Algorithm
+	}
+	signer, ok := key.Key.(crypto.Signer)
+	if !ok {
+		return ""
+	}
+	switch key := signer.Public().(type) {
 	case *rsa.PublicKey:
 		return "PS256"
 	case ed25519.PublicKey:

@@ -72,11 +72,16 @@ type Request struct {
 // record: it can be stored, restored, and waited for by another process. One
 // goroutine at a time may use it with Poll or Wait; Notify is safe at any time.
 //
-// AuthReqID is as good as a password until the request is over: store it
-// encrypted and keep it out of logs. Formatting a Pending leaves it out.
+// AuthReqID and NotificationToken are as good as passwords until the request is
+// over: store them encrypted and keep them out of logs. Formatting a Pending
+// leaves them out.
 type Pending struct {
 	// AuthReqID is the provider's name for the request.
 	AuthReqID string
+
+	// NotificationToken is what the provider has to show when it notifies us. Empty
+	// in poll mode. As secret as AuthReqID.
+	NotificationToken string
 
 	// StartedAt is when the request was sent, by our clock.
 	StartedAt time.Time
@@ -98,6 +103,8 @@ type Pending struct {
 	// room for one signal. Whoever restores a stored Pending makes a new one, or
 	// leaves it nil to do without.
 	Wake chan struct{} `json:"-"`
+
+	pushed chan outcome // in push mode, what the provider brings
 
 	faults int       // temporary failures in a row
 	woken  time.Time // when a signal last moved a poll forward
@@ -131,8 +138,16 @@ func (c *Client) Start(ctx context.Context, req Request) (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
+	token, err := c.askForNotification(md, form)
+	if err != nil {
+		return nil, err
+	}
+	form, err = c.sign(md, form)
+	if err != nil {
+		return nil, err
+	}
 	sent := c.now()
-	a, err := c.post(ctx, "start", md.BackchannelAuthenticationEndpoint, form, startTimeout)
+	a, err := c.post(ctx, "start", c.mtls.start(md), form, startTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -143,14 +158,19 @@ func (c *Client) Start(ctx context.Context, req Request) (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pending{
-		AuthReqID: ack.id,
-		StartedAt: sent,
-		ExpiresAt: sent.Add(ack.life),
-		Interval:  ack.interval,
-		NextPoll:  c.now().Add(ack.interval),
-		Wake:      make(chan struct{}, 1),
-	}, nil
+	p := &Pending{
+		AuthReqID:         ack.id,
+		NotificationToken: token,
+		StartedAt:         sent,
+		ExpiresAt:         sent.Add(ack.life),
+		Interval:          ack.interval,
+		NextPoll:          c.now().Add(ack.interval),
+		Wake:              make(chan struct{}, 1),
+	}
+	if c.delivery == DeliveryPush {
+		p.pushed = make(chan outcome, 1)
+	}
+	return p, nil
 }
 
 // acknowledgement is a successful answer (CIBA Core section 7.3).

@@ -1,7 +1,6 @@
 package ciba
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -115,24 +114,6 @@ func (c *Client) checkTokens(t *Tokens, check Check, op string) error {
 
 func mismatch(op, format string, args ...any) *Error {
 	return &Error{Op: op, Code: CodeMismatch, Err: fmt.Errorf(format, args...)}
-}
-
-// readTokens reads a successful token answer and verifies what it carries.
-func (c *Client) readTokens(ctx context.Context, a *answer, p *Pending) (*Tokens, error) {
-	o, err := a.object()
-	if err != nil {
-		return nil, err
-	}
-	t, err := parseTokens(o, c.now())
-	if err != nil {
-		return nil, a.broken("%w", err)
-	}
-	claims, err := c.verifyIDToken(ctx, a.op, t, p.AuthReqID)
-	if err != nil {
-		return nil, err
-	}
-	t.Claims = *claims
-	return t, nil
 }
 
 // parseTokens reads the members of a token answer, without verifying anything.

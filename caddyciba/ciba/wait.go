@@ -17,9 +17,17 @@ import (
 // ends with CodeExpiredToken, whatever the provider says. When ctx ends it ends
 // at once.
 //
+// In ping mode the provider's notification moves the poll forward. Without one
+// there is a poll after the first interval and every 30 s from then on, in case
+// that it gets lost. In push mode nothing is polled; Wait needs the Pending as Start returned it, and a
+// PushHandler that knows it.
+//
 // onPoll, if not nil, is called after each poll with its number, from 1, and its
 // error, in the goroutine of the caller.
 func (c *Client) Wait(ctx context.Context, p *Pending, check Check, onPoll func(attempt int, err error)) (*Tokens, error) {
+	if c.delivery == DeliveryPush {
+		return c.receive(ctx, p, check)
+	}
 	for attempt := 1; ; attempt++ {
 		err := c.pause(ctx, p)
 		if err != nil {
@@ -41,6 +49,11 @@ func (c *Client) Wait(ctx context.Context, p *Pending, check Check, onPoll func(
 	}
 }
 
+// settleDelay is the time between a signal and the poll that it causes. Some
+// providers count a notification as delivered only when they have our answer to
+// it, and tell a poll that comes sooner to wait.
+const settleDelay = 200 * time.Millisecond
+
 // pause sleeps until the next poll is due. It returns an error if there will be
 // none.
 func (c *Client) pause(ctx context.Context, p *Pending) error {
@@ -60,8 +73,7 @@ func (c *Client) pause(ctx context.Context, p *Pending) error {
 		case <-ctx.Done():
 		case <-p.Wake:
 			if p.advance(c.now()) {
-				timer.Stop()
-				return nil
+				p.NextPoll = c.now().Add(settleDelay)
 			}
 		}
 		timer.Stop()
