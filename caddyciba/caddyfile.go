@@ -28,6 +28,7 @@ func init() {
 //
 //	ciba [<matcher>] <issuer>|<provider> {
 //		customer      <template>
+//		subject       <claim>|off
 //		message       <template>
 //		scope         <scopes...>
 //		acr           <values...>
@@ -131,6 +132,11 @@ func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) er
 	switch option {
 	case "customer":
 		return templateArg(disp, &d.Customer)
+	case "subject":
+		if !disp.AllArgs(&d.Subject) {
+			return disp.ArgErr()
+		}
+		return nil
 	case "message":
 		return templateArg(disp, &d.Message)
 	case "scope":

@@ -18,12 +18,13 @@ import (
 // Defaults and bounds of a gate's settings.
 const (
 	defaultCustomer = "{http.auth.user.id}"
+	defaultSubject  = "sub"
 	defaultHold     = 2 * time.Minute
 	maxHold         = time.Hour
 	defaultMaxBody  = 64 << 10
 	maxMaxBody      = 64 << 20
 	defaultToken    = "Authorization"
-	noToken         = "off"
+	off             = "off"
 	openidScope     = "openid"
 )
 
@@ -73,6 +74,13 @@ type Handler struct {
 	// understands. Placeholders are filled in for each request; a request for
 	// which it is empty is refused. Default: `{http.auth.user.id}`.
 	Customer string `json:"customer,omitempty"`
+
+	// Subject names the claim of the ID Token that must be equal to the customer,
+	// for example `preferred_username` where the provider's subjects are opaque.
+	// A request whose token is about somebody else is refused. With `off` it is
+	// left to the provider that the customer it asked is the one who approved.
+	// Default: `sub`.
+	Subject string `json:"subject,omitempty"`
 
 	// Message is the binding message: what the customer is shown and approves.
 	// Placeholders are filled in for each request; a request for which one of
@@ -160,6 +168,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 func (h *Handler) setDefaults() {
 	if h.Customer == "" {
 		h.Customer = defaultCustomer
+	}
+	if h.Subject == "" {
+		h.Subject = defaultSubject
 	}
 	if h.Hold == 0 {
 		h.Hold = caddy.Duration(defaultHold)

@@ -173,7 +173,11 @@ func (s *site) do(method, path, body string, header http.Header) answer {
 	for name, values := range header {
 		req.Header[name] = values
 	}
-	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{
+		Timeout:       time.Minute,
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return answer{err: err}

@@ -24,7 +24,7 @@ var plainHeaderName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
 
 // checkTokenHeader refuses names that would break or reinterpret the request.
 func checkTokenHeader(name string) error {
-	if name == noToken {
+	if name == off {
 		return nil
 	}
 	return checkHeaderName(name)
@@ -125,7 +125,7 @@ func (h *Handler) ownHeaders() []string {
 	for name := range h.HeaderUp {
 		names = append(names, http.CanonicalHeaderKey(name))
 	}
-	if h.Token != "" && h.Token != noToken {
+	if h.Token != "" && h.Token != off {
 		names = append(names, http.CanonicalHeaderKey(h.Token))
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return name == defaultToken })

@@ -67,7 +67,8 @@ func (u *dyingUpstream) serve(conn net.Conn) {
 // that the proxy does repeat requests when no gate is in front of it: if they
 // fail, this test proves nothing any more.
 func TestSentOnce(t *testing.T) {
-	const retries = "{\n\tlb_retries 3\n\tlb_try_interval 5ms\n\tlb_retry_match {\n\t\tmethod POST\n\t}\n}"
+	// The proxy needs the body again for a second try, so it buffers it.
+	const retries = "{\n\trequest_buffers 64KiB\n\tlb_retries 3\n\tlb_try_interval 5ms\n\tlb_retry_match {\n\t\tmethod POST\n\t}\n}"
 	idempotent := http.Header{"Idempotency-Key": {"k-1"}}
 	tests := []struct {
 		name   string

@@ -35,16 +35,20 @@ func refuse(w http.ResponseWriter, r *http.Request, refusal *stepup.Refusal) err
 	answer := &errorAnswer{ResponseWriter: w}
 	stepup.SetProblemHeaders(w.Header(), refusal)
 	err := srv.Errors.Routes.Compile(unanswered).ServeHTTP(answer, failed)
-	if answer.committed {
-		return err
+	if err != nil {
+		// The server would run the same routes once more.
+		caddy.Log().Named("http.handlers.ciba").Error("error routes failed",
+			zap.String("problem", string(refusal.Problem)), zap.Error(err))
 	}
-	if answer.status != 0 && answer.status != refusal.Status {
+	switch {
+	case answer.committed:
+	case err == nil && answer.status != 0 && answer.status != refusal.Status:
 		// A deliberate answer without body, such as a redirect.
 		w.WriteHeader(answer.status)
-		return err
+	default:
+		stepup.WriteProblem(w, r, refusal)
 	}
-	stepup.WriteProblem(w, r, refusal)
-	return err
+	return nil
 }
 
 // describe tells the rest of Caddy what happened: placeholders for error

@@ -70,11 +70,22 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 		Hold:       time.Duration(h.Hold),
 		Scope:      h.Scope,
 		ACR:        h.ACR,
-		NoToken:    h.Token == noToken,
+		NoToken:    h.Token == off,
 		SetHeaders: headers.set,
 		Headers:    headers.names(),
 		Ask: func(ctx context.Context, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
-			return ask(ctx, customer, message, s, d)
+			question, err := ask(ctx, customer, message, s, d)
+			if err != nil {
+				return stepup.Ask{}, err
+			}
+			switch h.Subject {
+			case off:
+			case defaultSubject:
+				question.Subject = question.Customer
+			default:
+				question.Claims = map[string]string{h.Subject: question.Customer}
+			}
+			return question, nil
 		},
 	}
 	if !route.NoToken {
