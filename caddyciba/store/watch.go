@@ -101,6 +101,13 @@ func (ws *watches) changed(kind, id string, before, after []Index) {
 	}
 }
 
+// wakeKey wakes who watches one key.
+func (ws *watches) wakeKey(key watchKey) {
+	ws.mu.RLock()
+	defer ws.mu.RUnlock()
+	ws.wake(key)
+}
+
 // wake needs the lock to be held for reading.
 func (ws *watches) wake(key watchKey) {
 	for _, w := range ws.byKey[key] {
