@@ -51,12 +51,20 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if !slices.Contains(c.GrantTypes, GrantCIBA) {
 		return refuse(codeUnauthorizedClient, "The client may not use CIBA.")
 	}
+	f, err = p.unwrapRequest(ctx, c, f)
+	if err != nil {
+		return err
+	}
 	req, err := p.readAuthenticationRequest(ctx, c, f)
 	if err != nil {
 		return err
 	}
 	req.received = received
 	user, err := p.resolveHint(ctx, req.hint)
+	if err != nil {
+		return err
+	}
+	err = p.checkUserCode(ctx, c, user, f.get("user_code"))
 	if err != nil {
 		return err
 	}
@@ -77,9 +85,6 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *form) (*authenticationRequest, error) {
 	if f.get("request_uri") != "" {
 		return nil, badRequest("request_uri is not a parameter of CIBA.")
-	}
-	if f.get("request") != "" {
-		return nil, badRequest("Signed requests are not supported.")
 	}
 	if len(f.all("resource")) > 0 {
 		return nil, refuse(codeInvalidTarget, "No resources are supported.")

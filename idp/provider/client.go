@@ -76,6 +76,18 @@ type Client struct {
 	// DeliveryMode is how the client gets its tokens. Default: poll.
 	DeliveryMode string
 
+	// UserCode says that the client asks for user codes and sends them
+	// (backchannel_user_code_parameter).
+	UserCode bool
+
+	// RequestSigningAlg, if set, is the only algorithm that authentication
+	// requests may be signed with, and unsigned ones are refused.
+	RequestSigningAlg string
+
+	// RequireSignedRequests refuses authentication requests that are not
+	// signed. They are verified with JWKS.
+	RequireSignedRequests bool
+
 	// LongPoll holds the polls of the client without being asked to.
 	LongPoll bool
 
@@ -135,7 +147,7 @@ func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsTy
 			return nil, fmt.Errorf("unknown grant type %q", grant)
 		}
 	}
-	for _, alg := range []string{c.IDTokenSigningAlg, c.AuthSigningAlg} {
+	for _, alg := range []string{c.IDTokenSigningAlg, c.AuthSigningAlg, c.RequestSigningAlg} {
 		if alg != "" && !isSigningAlg(alg) {
 			return nil, fmt.Errorf("unknown signing algorithm %q", alg)
 		}
@@ -172,6 +184,9 @@ func (c *client) compileCredentials() error {
 			return fmt.Errorf("reading JWKS: %w", err)
 		}
 		c.keys = keys
+	}
+	if c.requireSigned() && len(c.keys) == 0 {
+		return errors.New("a JWKS is required for signed requests")
 	}
 	switch c.AuthMethod {
 	case AuthSecretBasic, AuthSecretPost:

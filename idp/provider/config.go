@@ -82,6 +82,10 @@ type Config struct {
 	// may ask for, besides http_request.
 	DetailsTypes []DetailsType
 
+	// CompareUserCode compares a user code with User.UserCodeHash. Without it user
+	// codes are neither asked for nor looked at.
+	CompareUserCode func(hash, code []byte) (bool, error)
+
 	// RequestLifetime is how long an authentication request waits for a
 	// decision if the client asks for nothing else. Default: 300s.
 	RequestLifetime time.Duration

@@ -27,6 +27,7 @@ type metadata struct {
 	UserinfoEndpoint    string   `json:"userinfo_endpoint"`
 	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
 	HintTokenTypes      []string `json:"backchannel_endpoint_login_hint_token_types_supported,omitempty"`
+	RequestAlgs         []string `json:"backchannel_authentication_request_signing_alg_values_supported"`
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
 	GrantTypes          []string `json:"grant_types_supported"`
 	ResponseTypes       []string `json:"response_types_supported"`
@@ -52,6 +53,8 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		TokenEndpoint:       p.url(pathToken),
 		BackchannelEndpoint: p.url(pathBackchannel),
 		UserinfoEndpoint:    p.url(pathUserinfo),
+		RequestAlgs:         signingAlgs,
+		UserCode:            p.usesUserCodes(),
 		DeliveryModes:       []string{DeliveryPoll},
 		GrantTypes:          []string{GrantCIBA},
 		ResponseTypes:       []string{}, // there is no authorization endpoint

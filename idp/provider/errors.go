@@ -57,6 +57,8 @@ const (
 	codeUnsupportedGrantType  = "unsupported_grant_type"
 	codeUnknownUserID         = "unknown_user_id"
 	codeExpiredLoginHintToken = "expired_login_hint_token"
+	codeMissingUserCode       = "missing_user_code"
+	codeInvalidUserCode       = "invalid_user_code"
 	codeAccessDenied          = "access_denied"
 	codeExpiredToken          = "expired_token"
 	codePending               = "authorization_pending"

@@ -26,6 +26,11 @@ type User struct {
 	// look at it.
 	PasswordHash string
 
+	// UserCodeHash is a hash, in PHC format, of the code that clients with
+	// Client.UserCode must know to ask this user. Empty: none is asked for. The
+	// code should not be the password.
+	UserCodeHash string
+
 	// Claims are further claims about the user. The keys sub, name and
 	// preferred_username are set from the fields above if they are absent.
 	Claims map[string]any
