@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +45,8 @@ func init() {
 // that the matcher misses because of its spelling must not reach what the
 // upstream takes it for. The second is the gate. Caddy sorts a route with a
 // matcher in front of one without; the gate checks the target by itself, so
-// either order is safe.
+// either order is safe. In a handle block, both are for the paths of that block
+// only.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // consume directive name
 	matcher, err := h.ExtractMatcherSet()
@@ -64,7 +66,44 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if !d.lenient {
 		values = h.NewRoute(nil, &StrictTarget{RemoveHeaders: d.ownHeaders()})
 	}
-	return append(values, h.NewRoute(matcher, &d.Handler)...), nil
+	gate := h.NewRoute(matcher, &d.Handler)
+	for i := range gate {
+		route, ok := gate[i].Value.(caddyhttp.Route)
+		if ok {
+			route.Group = gateGroup(h)
+			gate[i].Value = route
+		}
+	}
+	return append(values, gate...), nil
+}
+
+// gateGroup names the group of routes that all gates of one block belong to. Of
+// a group, only the first route that matches applies, as with handle: Caddy
+// sorts longer paths first, so the most specific gate is the one that asks. A
+// gate in a block within the block has a group of its own, so that it is never
+// passed over because of a gate outside.
+func gateGroup(h httpcaddyfile.Helper) string {
+	const key = "ciba.group"
+	type mark struct {
+		block uintptr
+		name  string
+	}
+	// A block starts with a copy of what its parent knows.
+	block := reflect.ValueOf(h.BlockState).Pointer()
+	known, ok := h.BlockState[key].(mark)
+	if ok && known.block == block {
+		return known.name
+	}
+	const counter = "ciba.groups"
+	n, _ := h.State[counter].(int)
+	h.State[counter] = n + 1
+	known = mark{block: block, name: fmt.Sprintf("ciba%d", n)}
+	if h.IsNamedRoute() {
+		// Named routes count for themselves, and are part of other blocks later.
+		known.name = fmt.Sprintf("ciba%d_line%d", n, h.Line())
+	}
+	h.BlockState[key] = known
+	return known.name
 }
 
 // A directive is what one use of the directive in a Caddyfile says.

@@ -121,7 +121,7 @@ func claimText(claim any) (string, bool) {
 // the site. Authorization is not among them: other paths have their own use for
 // it.
 func (h *Handler) ownHeaders() []string {
-	var names []string
+	names := []string{}
 	for name := range h.HeaderUp {
 		names = append(names, http.CanonicalHeaderKey(name))
 	}

@@ -19,6 +19,10 @@ import (
 
 // ServeHTTP holds the request until it is approved and then passes it on once.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	misplaced := h.misplaced(r)
+	if misplaced != nil {
+		return refuse(w, r, misplaced)
+	}
 	g, err := h.pooled.hold()
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
@@ -39,7 +43,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		// leaves it with its token when it has been sent.
 		before := *r
 		defer func() { *r = before }()
-		approved = approved.WithContext(withGateHeaders(approved.Context(), h.ownHeaders()))
+		approved = approved.WithContext(context.WithValue(approved.Context(), approvedKey{}, h.ownHeaders()))
 		*r = *approved
 		return next.ServeHTTP(w, r)
 	})
@@ -48,6 +52,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return refuse(w, r, refusal)
 	}
 	return err
+}
+
+// approvedKey is the context key of an approved request on its way to the
+// upstream. Its value are the headers that the gate has set.
+type approvedKey struct{}
+
+// misplaced refuses a request that a gate must not get: one that another gate
+// has let through, as the customer would be asked twice for one request, and one
+// that is an error already. Both are mistakes in the configuration.
+func (h *Handler) misplaced(r *http.Request) *stepup.Refusal {
+	_, approved := r.Context().Value(approvedKey{}).([]string)
+	_, failed := r.Context().Value(caddyhttp.ErrorCtxKey).(error)
+	if !approved && !failed {
+		return nil
+	}
+	h.logger.Error("a request came to this gate from another gate or from error routes; let one gate only match it",
+		zap.String("route", h.route.Name), zap.Bool("approved", approved))
+	return &stepup.Refusal{
+		Problem: stepup.ProblemMisconfigured,
+		Status:  http.StatusInternalServerError,
+		Title:   "The gateway is not set up correctly",
+		Detail:  "Nothing was sent. The operator has to act.",
+	}
 }
 
 // buildRoute translates the settings for the engine, once.

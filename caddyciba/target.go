@@ -64,23 +64,10 @@ func (s *StrictTarget) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 // removable leaves out what a gate in front of this handler has just set. Caddy
 // sorts gates with a matcher in front of the check for all paths.
 func (s *StrictTarget) removable(ctx context.Context) []string {
-	set, _ := ctx.Value(gateHeadersKey{}).([]string)
+	set, _ := ctx.Value(approvedKey{}).([]string)
 	return slices.DeleteFunc(slices.Clone(s.RemoveHeaders), func(name string) bool {
 		return slices.ContainsFunc(set, func(other string) bool { return strings.EqualFold(name, other) })
 	})
-}
-
-// gateHeadersKey is the context key for the headers that gates have set on an
-// approved request.
-type gateHeadersKey struct{}
-
-// withGateHeaders notes that a gate has set headers.
-func withGateHeaders(ctx context.Context, names []string) context.Context {
-	if len(names) == 0 {
-		return ctx
-	}
-	set, _ := ctx.Value(gateHeadersKey{}).([]string)
-	return context.WithValue(ctx, gateHeadersKey{}, slices.Concat(set, names))
 }
 
 // Interface guard
