@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -38,11 +37,12 @@ type accessTokenClaims struct {
 }
 
 // accessToken makes the access token of an approved request.
-func (p *Provider) accessToken(set *keySet, user *User, h *heldRequest, now time.Time) (string, error) {
+func (p *Provider) accessToken(set *keySet, i issue, now time.Time) (string, error) {
 	key := set.active[p.signingAlgs[0]]
 	if key == nil {
 		return "", errors.New("there is no key for access tokens")
 	}
+	h := i.request
 	jti, err := randomToken(p.cfg.Rand, 16)
 	if err != nil {
 		return "", err
@@ -50,19 +50,19 @@ func (p *Provider) accessToken(set *keySet, user *User, h *heldRequest, now time
 	claims := accessTokenClaims{
 		Issuer:      p.cfg.Issuer,
 		Subject:     h.Subject,
-		Audience:    p.audienceOf(h.Granted),
+		Audience:    p.audienceOf(i.scope),
 		Expires:     now.Add(p.cfg.AccessTokenLifetime).Unix(),
 		IssuedAt:    now.Unix(),
 		ID:          jti,
 		ClientID:    h.Client,
-		Scope:       strings.Join(h.Granted, " "),
+		Scope:       joinScope(i.scope),
 		AuthTime:    h.AuthTime,
 		ACR:         h.ACR,
 		AMR:         h.AMR,
 		Transaction: h.id,
 		Details:     h.Details,
 	}
-	extra := p.resourceClaims(user, h.Granted)
+	extra := p.resourceClaims(i.user, i.scope)
 	if len(extra) == 0 {
 		return signJWT(key.access, claims)
 	}
@@ -128,7 +128,8 @@ func mergeClaims(extra map[string]any, claims accessTokenClaims) (map[string]any
 	return merged, nil
 }
 
-// checkAccessToken verifies an access token of ours that is for us.
+// checkAccessToken verifies an access token of ours. Whom it is for, and whether
+// it was revoked, is for the caller to look at.
 func (p *Provider) checkAccessToken(set *keySet, token string) (*accessTokenClaims, error) {
 	jwt, err := parseJWT(token)
 	if err != nil {
@@ -147,8 +148,8 @@ func (p *Provider) checkAccessToken(set *keySet, token string) (*accessTokenClai
 		return nil, fmt.Errorf("reading access token: %w", err)
 	}
 	switch {
-	case claims.Issuer != p.cfg.Issuer || !slices.Contains(claims.Audience, p.cfg.Issuer):
-		return nil, errors.New("access token is not ours or not for us")
+	case claims.Issuer != p.cfg.Issuer:
+		return nil, errors.New("access token is not ours")
 	case !p.now().Before(time.Unix(claims.Expires, 0)):
 		return nil, errors.New("access token has expired")
 	}

@@ -48,7 +48,7 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(c.GrantTypes, GrantCIBA) {
+	if !c.hasGrant(GrantCIBA) {
 		return refuse(codeUnauthorizedClient, "The client may not use CIBA.")
 	}
 	f, err = p.unwrapRequest(ctx, c, f)

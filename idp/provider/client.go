@@ -70,7 +70,8 @@ type Client struct {
 	// ask for. Default: all that are declared.
 	DetailsTypes []string
 
-	// GrantTypes are the grant types that the client may use. Default: CIBA.
+	// GrantTypes are the grant types that the client may use. With GrantRefresh
+	// it gets refresh tokens. Default: GrantCIBA.
 	GrantTypes []string
 
 	// DeliveryMode is how the client gets its tokens. Default: poll.
@@ -94,6 +95,10 @@ type Client struct {
 	// IDTokenSigningAlg is the algorithm of ID Tokens for the client.
 	// Default: the first of Config.SigningAlgs.
 	IDTokenSigningAlg string
+
+	// Resource says that the client is this resource server, and may introspect
+	// access tokens that have it as an audience.
+	Resource string
 
 	// Disabled clients are refused everywhere, with what they have started.
 	Disabled bool
@@ -143,7 +148,8 @@ func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsTy
 		return nil, fmt.Errorf("unknown delivery mode %q", c.DeliveryMode)
 	}
 	for _, grant := range c.GrantTypes {
-		if grant != GrantCIBA {
+		_, ok := grants[grant]
+		if !ok {
 			return nil, fmt.Errorf("unknown grant type %q", grant)
 		}
 	}
@@ -205,6 +211,8 @@ func (c *client) compileCredentials() error {
 	}
 	return nil
 }
+
+func (c *client) hasGrant(grant string) bool { return slices.Contains(c.GrantTypes, grant) }
 
 // allows reports whether the client may ask for the scope.
 func (c *client) allows(scope string) bool {

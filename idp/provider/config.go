@@ -23,6 +23,7 @@ const (
 	DefaultMaxRequestLifetime         = 600 * time.Second
 	DefaultInterval                   = 5 * time.Second
 	DefaultAccessTokenLifetime        = 300 * time.Second
+	DefaultRefreshTokenLifetime       = 24 * time.Hour
 	DefaultIDTokenLifetime            = 300 * time.Second
 	DefaultLongPoll                   = 25 * time.Second
 	DefaultMaxHeldPolls               = 10000
@@ -101,6 +102,10 @@ type Config struct {
 	// AccessTokenLifetime is how long access tokens are good. Default: 300s.
 	AccessTokenLifetime time.Duration
 
+	// RefreshTokenLifetime is how long a client can refresh its tokens after the
+	// user has approved. Refreshing does not prolong it. Default: 24h.
+	RefreshTokenLifetime time.Duration
+
 	// IDTokenLifetime is how long ID Tokens are good. Default: 300s.
 	IDTokenLifetime time.Duration
 
@@ -157,6 +162,7 @@ func (c Config) withDefaults() Config {
 	setDuration(&c.MaxRequestLifetime, DefaultMaxRequestLifetime)
 	setDuration(&c.Interval, DefaultInterval)
 	setDuration(&c.AccessTokenLifetime, DefaultAccessTokenLifetime)
+	setDuration(&c.RefreshTokenLifetime, DefaultRefreshTokenLifetime)
 	setDuration(&c.IDTokenLifetime, DefaultIDTokenLifetime)
 	setDuration(&c.LongPoll, DefaultLongPoll)
 	setInt(&c.MaxHeldPolls, DefaultMaxHeldPolls)
@@ -246,7 +252,7 @@ func (c Config) validateLifetimes() []error {
 		// CIBA Core 1.0 section 10.1: an answer comes within 30 seconds.
 		errs = append(errs, errors.New("a poll must not be held for more than 25s"))
 	}
-	if c.AccessTokenLifetime < time.Second || c.IDTokenLifetime < time.Second {
+	if c.AccessTokenLifetime < time.Second || c.IDTokenLifetime < time.Second || c.RefreshTokenLifetime < time.Second {
 		errs = append(errs, errors.New("token lifetimes must be at least 1s"))
 	}
 	return errs

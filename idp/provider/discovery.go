@@ -14,6 +14,8 @@ const (
 	pathJWKS        = "/jwks"
 	pathBackchannel = "/backchannel-authentication"
 	pathToken       = "/token"
+	pathIntrospect  = "/introspect"
+	pathRevoke      = "/revoke"
 	pathUserinfo    = "/userinfo"
 )
 
@@ -24,6 +26,10 @@ type metadata struct {
 	JWKSURI             string   `json:"jwks_uri"`
 	TokenEndpoint       string   `json:"token_endpoint"`
 	BackchannelEndpoint string   `json:"backchannel_authentication_endpoint"`
+	IntrospectEndpoint  string   `json:"introspection_endpoint"`
+	RevokeEndpoint      string   `json:"revocation_endpoint"`
+	IntrospectMethods   []string `json:"introspection_endpoint_auth_methods_supported"`
+	RevokeMethods       []string `json:"revocation_endpoint_auth_methods_supported"`
 	UserinfoEndpoint    string   `json:"userinfo_endpoint"`
 	DeliveryModes       []string `json:"backchannel_token_delivery_modes_supported"`
 	HintTokenTypes      []string `json:"backchannel_endpoint_login_hint_token_types_supported,omitempty"`
@@ -47,6 +53,7 @@ type metadata struct {
 // compileDiscovery builds the discovery document once: it depends on the
 // configuration alone.
 func (p *Provider) compileDiscovery() ([]byte, error) {
+	authMethods := []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT}
 	m := metadata{
 		Issuer:              p.cfg.Issuer,
 		JWKSURI:             p.url(pathJWKS),
@@ -56,12 +63,16 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		RequestAlgs:         signingAlgs,
 		UserCode:            p.usesUserCodes(),
 		DeliveryModes:       []string{DeliveryPoll},
-		GrantTypes:          []string{GrantCIBA},
+		GrantTypes:          []string{GrantCIBA, GrantRefresh},
 		ResponseTypes:       []string{}, // there is no authorization endpoint
 		SubjectTypes:        []string{"public"},
 		ACRValues:           p.cfg.ACRValues,
 		IDTokenAlgs:         p.signingAlgs,
-		AuthMethods:         []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT},
+		AuthMethods:         authMethods,
+		IntrospectMethods:   authMethods,
+		RevokeMethods:       authMethods,
+		IntrospectEndpoint:  p.url(pathIntrospect),
+		RevokeEndpoint:      p.url(pathRevoke),
 		AuthAlgs:            signingAlgs,
 		Claims:              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr"},
 	}

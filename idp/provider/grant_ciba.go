@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -68,6 +67,9 @@ func (p *Provider) answerPoll(ctx context.Context, c *client, h *heldRequest, au
 			}
 		}
 		return nil, errRequestExpired
+	case StateRedeemed:
+		// Its own client comes a second time: somebody else may have the tokens.
+		return nil, p.revokeReplayed(ctx, h.id, errUnknownAuthReqID)
 	}
 	return nil, errUnknownAuthReqID
 }
@@ -103,19 +105,26 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, authRe
 	if err != nil {
 		return nil, err
 	}
-	user, err := p.activeUser(ctx, h.Subject)
-	if errors.Is(err, ErrUserNotFound) {
-		return nil, errUserGone.because(err)
-	}
+	user, err := p.redeemingUser(ctx, h)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
-	tokens, err := p.issueTokens(ctx, c, user, h, authReqID)
+	tokens, err := p.issueTokens(ctx, issue{client: c, user: user, request: h, scope: h.Granted, authReqID: authReqID})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
 	}
+	now := p.now()
+	var refresh *refreshState
+	if c.mayRefresh() {
+		tokens.RefreshToken, refresh, err = p.newRefresh(h, now.Add(p.cfg.RefreshTokenLifetime))
+		if err != nil {
+			return nil, unavailable(err)
+		}
+	}
 	err = p.move(ctx, h, StateRedeemed, func(r *requestRecord) {
-		r.Redeemed = p.now().UnixMilli()
+		r.Redeemed = now.UnixMilli()
+		r.Refresh = refresh
+		r.KeepUntil = p.keepUntil(now, refresh)
 	})
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		// Only redemption and expiry lead on from approved.
@@ -143,27 +152,14 @@ func checkNarrowing(value string, granted []string) error {
 	return nil
 }
 
-// issueTokens makes the tokens of an approved request.
-func (p *Provider) issueTokens(ctx context.Context, c *client, user *User, h *heldRequest, authReqID string) (*tokenResponse, error) {
-	set, err := p.keys(ctx)
-	if err != nil {
-		return nil, err
+// redeemingUser returns the user of a request that is about to become tokens.
+func (p *Provider) redeemingUser(ctx context.Context, h *heldRequest) (*User, error) {
+	user, err := p.activeUser(ctx, h.Subject)
+	if errors.Is(err, ErrUserNotFound) {
+		return nil, errUserGone.because(err)
 	}
-	now := p.now()
-	access, err := p.accessToken(set, user, h, now)
 	if err != nil {
-		return nil, err
+		return nil, unavailable(err)
 	}
-	id, err := p.idToken(set, c, h, authReqID, access, now)
-	if err != nil {
-		return nil, err
-	}
-	return &tokenResponse{
-		AccessToken: access,
-		TokenType:   "Bearer",
-		ExpiresIn:   int64(p.cfg.AccessTokenLifetime / time.Second),
-		IDToken:     id,
-		Scope:       strings.Join(h.Granted, " "),
-		Details:     h.Details,
-	}, nil
+	return user, nil
 }

@@ -29,8 +29,9 @@ type idTokenClaims struct {
 // idToken makes the ID Token of an approved request. It carries the hash of the
 // access token and the auth_req_id also where these are optional: by them the
 // client can tell that all parts of the answer belong to what it has asked.
-func (p *Provider) idToken(set *keySet, c *client, h *heldRequest, authReqID, accessToken string, now time.Time) (string, error) {
-	alg := c.IDTokenSigningAlg
+func (p *Provider) idToken(set *keySet, i issue, accessToken string, now time.Time) (string, error) {
+	h := i.request
+	alg := i.client.IDTokenSigningAlg
 	if alg == "" {
 		alg = p.signingAlgs[0]
 	}
@@ -41,14 +42,14 @@ func (p *Provider) idToken(set *keySet, c *client, h *heldRequest, authReqID, ac
 	return signJWT(key.id, idTokenClaims{
 		Issuer:    p.cfg.Issuer,
 		Subject:   h.Subject,
-		Audience:  c.ID,
+		Audience:  i.client.ID,
 		Expires:   now.Add(p.cfg.IDTokenLifetime).Unix(),
 		IssuedAt:  now.Unix(),
 		AuthTime:  h.AuthTime,
 		ACR:       h.ACR,
 		AMR:       h.AMR,
 		ATHash:    leftHash(alg, accessToken),
-		AuthReqID: authReqID,
+		AuthReqID: i.authReqID,
 	})
 }
 

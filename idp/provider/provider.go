@@ -91,6 +91,8 @@ func New(cfg Config) (*Provider, error) {
 		p.base + pathJWKS:        {"GET, HEAD", p.serveJWKS},
 		p.base + pathBackchannel: {"POST", p.serveBackchannel},
 		p.base + pathToken:       {"POST", p.serveToken},
+		p.base + pathIntrospect:  {"POST", p.serveIntrospect},
+		p.base + pathRevoke:      {"POST", p.serveRevoke},
 		p.base + pathUserinfo:    {"GET, POST", p.serveUserinfo},
 	}
 	return p, nil

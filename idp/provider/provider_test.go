@@ -40,7 +40,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	lists := map[string]string{
 		"backchannel_token_delivery_modes_supported":                      "poll",
-		"grant_types_supported":                                           provider.GrantCIBA,
+		"grant_types_supported":                                           provider.GrantCIBA + " refresh_token",
 		"id_token_signing_alg_values_supported":                           "ES256 PS256",
 		"token_endpoint_auth_methods_supported":                           "client_secret_basic client_secret_post private_key_jwt",
 		"token_endpoint_auth_signing_alg_values_supported":                "ES256 PS256 EdDSA RS256",

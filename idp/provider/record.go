@@ -45,7 +45,8 @@ const (
 // edges are the legal changes of state.
 var edges = map[State][]State{
 	StatePending:  {StateApproved, StateDenied, StateExpired, StateCancelled},
-	StateApproved: {StateRedeemed, StateExpired},
+	StateApproved: {StateRedeemed, StateExpired, StateCancelled},
+	StateRedeemed: {StateRedeemed}, // its refresh token changes, or its tokens are revoked
 }
 
 // requestRecord is an authentication request as it lies in the store. Times are
@@ -68,6 +69,10 @@ type requestRecord struct {
 	AMR      []string `json:"amr,omitempty"`
 	ACR      string   `json:"acr,omitempty"`
 	Redeemed int64    `json:"redeemed,omitempty"`
+	Revoked  int64    `json:"revoked,omitempty"`
+
+	Refresh   *refreshState `json:"refresh,omitempty"`
+	KeepUntil int64         `json:"keep_until,omitempty"` // for as long as tokens are good
 }
 
 // heldRequest is a request as it was read from the store, with what is needed to
@@ -157,6 +162,10 @@ func (h *heldRequest) storeRecord() (*store.Record, error) {
 		Version: h.version,
 		Data:    data,
 		Expires: h.expires().Add(tombstone),
+	}
+	keep := time.UnixMilli(h.KeepUntil)
+	if keep.After(r.Expires) {
+		r.Expires = keep
 	}
 	if h.State == StatePending {
 		r.Indexes = []store.Index{pendingIndex(h.Subject)}

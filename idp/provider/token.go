@@ -3,18 +3,18 @@ package provider
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
 )
 
 // tokenResponse is the answer of RFC 6749 section 5.1 and CIBA Core 1.0 section
 // 10.1.1.
 type tokenResponse struct {
-	AccessToken string          `json:"access_token"`
-	TokenType   string          `json:"token_type"`
-	ExpiresIn   int64           `json:"expires_in"`
-	IDToken     string          `json:"id_token,omitempty"`
-	Scope       string          `json:"scope"`
-	Details     json.RawMessage `json:"authorization_details,omitempty"`
+	AccessToken  string          `json:"access_token"`
+	TokenType    string          `json:"token_type"`
+	ExpiresIn    int64           `json:"expires_in"`
+	IDToken      string          `json:"id_token,omitempty"`
+	RefreshToken string          `json:"refresh_token,omitempty"`
+	Scope        string          `json:"scope"`
+	Details      json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 // grant is how one grant type makes tokens.
@@ -22,7 +22,8 @@ type grant func(p *Provider, r *http.Request, c *client, f *form) (*tokenRespons
 
 // grants are the grant types of the token endpoint.
 var grants = map[string]grant{
-	GrantCIBA: (*Provider).grantCIBA,
+	GrantCIBA:    (*Provider).grantCIBA,
+	GrantRefresh: (*Provider).grantRefresh,
 }
 
 // serveToken is the token endpoint.
@@ -43,7 +44,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return refuse(codeUnsupportedGrantType, "The grant type is not supported.")
 	}
-	if !slices.Contains(c.GrantTypes, grantType) {
+	if !c.hasGrant(grantType) {
 		return refuse(codeUnauthorizedClient, "The client may not use this grant type.")
 	}
 	tokens, err := grant(p, r, c, f)

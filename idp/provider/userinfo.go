@@ -22,9 +22,8 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalidToken(err)
 	}
-	c := p.clients[claims.ClientID]
-	if c == nil || c.Disabled {
-		return invalidToken(errUnknownClient)
+	if !slices.Contains(claims.Audience, p.cfg.Issuer) {
+		return invalidToken(errors.New("access token is not for us"))
 	}
 	scope := strings.Fields(claims.Scope)
 	if !slices.Contains(scope, scopeOpenID) {
@@ -35,8 +34,8 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 			challenge:   `Bearer error="insufficient_scope", scope="openid"`,
 		}
 	}
-	user, err := p.activeUser(ctx, claims.Subject)
-	if errors.Is(err, ErrUserNotFound) {
+	user, err := p.liveToken(ctx, claims)
+	if errors.Is(err, errTokenDead) {
 		return invalidToken(err)
 	}
 	if err != nil {
