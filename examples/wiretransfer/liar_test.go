@@ -1,0 +1,81 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// newLiar starts an OpenID Provider that approves everything at once, with an ID
+// Token that was made out to another client. It is otherwise in order: signed
+// with the key that the provider publishes, of the right issuer, customer and
+// time. It returns the issuer URL.
+func newLiar(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{
+		Algorithm: jose.ES256,
+		Key:       jose.JSONWebKey{Key: key, KeyID: "1"},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var issuer string
+	mux := http.NewServeMux()
+	answer := func(pattern string, body func() any) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Cache-Control", "no-store")
+			err := json.NewEncoder(w).Encode(body())
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	answer("GET /.well-known/openid-configuration", func() any {
+		return map[string]any{
+			"issuer":                              issuer,
+			"jwks_uri":                            issuer + "/jwks",
+			"token_endpoint":                      issuer + "/token",
+			"backchannel_authentication_endpoint": issuer + "/backchannel",
+			"backchannel_token_delivery_modes_supported": []string{"poll"},
+			"grant_types_supported":                      []string{"urn:openid:params:grant-type:ciba"},
+			"token_endpoint_auth_methods_supported":      []string{"client_secret_basic"},
+			"id_token_signing_alg_values_supported":      []string{"ES256"},
+			"response_types_supported":                   []string{},
+			"subject_types_supported":                    []string{"public"},
+		}
+	})
+	answer("GET /jwks", func() any {
+		return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}}
+	})
+	answer("POST /backchannel", func() any {
+		return map[string]any{"auth_req_id": "9f8e7d6c5b4a39281706f5e4d3c2b1a0", "expires_in": 60, "interval": 1}
+	})
+	answer("POST /token", func() any {
+		now := time.Now()
+		idToken, err := jwt.Signed(signer).Claims(map[string]any{
+			"iss": issuer, "sub": alice, "aud": "another-gateway",
+			"iat": now.Unix(), "auth_time": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+		}).Serialize()
+		if err != nil {
+			t.Error(err)
+		}
+		return map[string]any{"access_token": "token-of-another-gateway", "token_type": "Bearer", "expires_in": 60, "id_token": idToken}
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	issuer = server.URL
+	return issuer
+}
