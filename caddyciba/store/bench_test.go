@@ -29,18 +29,22 @@ func BenchmarkStore(b *testing.B) {
 		}},
 	}
 	for _, engine := range engines {
-		for _, callers := range []int{1, 64} {
-			b.Run(fmt.Sprintf("%s/callers=%d", engine.name, callers), func(b *testing.B) {
-				s := engine.open(b)
-				b.Run("Create", func(b *testing.B) { benchmarkCreate(b, s, callers) })
-				b.Run("Get", func(b *testing.B) { benchmarkGet(b, s, callers) })
-				b.Run("Update", func(b *testing.B) { benchmarkUpdate(b, s, callers) })
-				err := s.Close()
-				if err != nil {
-					b.Error(err)
-				}
-			})
-		}
+		benchmarkEngine(b, engine.name, engine.open)
+	}
+}
+
+func benchmarkEngine(b *testing.B, name string, open func(b *testing.B) store.Store) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("%s/callers=%d", name, callers), func(b *testing.B) {
+			s := open(b)
+			b.Run("Create", func(b *testing.B) { benchmarkCreate(b, s, callers) })
+			b.Run("Get", func(b *testing.B) { benchmarkGet(b, s, callers) })
+			b.Run("Update", func(b *testing.B) { benchmarkUpdate(b, s, callers) })
+			err := s.Close()
+			if err != nil {
+				b.Error(err)
+			}
+		})
 	}
 }
 

@@ -25,6 +25,14 @@ var (
 	errReadOnly   = errors.New("the server takes no writes")
 )
 
+// CheckPostgres reports whether a connection string can be understood, and the
+// files that it names can be read, without connecting anywhere. Like those of
+// OpenPostgres, its errors never contain the connection string.
+func CheckPostgres(connString string) error {
+	_, err := postgresConfig(connString, 0)
+	return err
+}
+
 func postgresConfig(connString string, maxConns int) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(connString)
 	if err != nil {

@@ -63,6 +63,17 @@ func TestPostgres(t *testing.T) {
 	t.Run("locked row", func(t *testing.T) { testPostgresLockedRow(t, server) })
 }
 
+func BenchmarkPostgres(b *testing.B) {
+	server := storetest.StartPostgres(b)
+	benchmarkEngine(b, "postgres", func(b *testing.B) store.Store {
+		p, err := store.OpenPostgres(b.Context(), server.Database(b), store.PostgresOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return p
+	})
+}
+
 // The server goes away and comes back; nobody opens the stores anew.
 func testPostgresRestart(t *testing.T, server *storetest.PostgresServer) {
 	database := server.Database(t)
