@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,4 +42,37 @@ func (p *Postgres) LockTables(ctx context.Context) (unlock func(), err error) {
 	}
 	_, err = conn.Exec(ctx, `BEGIN; LOCK TABLE ciba_records IN EXCLUSIVE MODE`)
 	return func() { conn.Close(ctx) }, err
+}
+
+// HearThroughSilence checks that a listener notices after a silence that its
+// connection is alive, goes on to hear on it, and notices when it is dead.
+func (p *Postgres) HearThroughSilence(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, p.pool.Config().ConnConfig)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "LISTEN "+newsChannel)
+	for range 3 {
+		err = errors.Join(err, p.hear(ctx, conn, 5*time.Millisecond))
+	}
+	if err != nil {
+		return fmt.Errorf("silence: %w", err)
+	}
+	_, err = p.pool.Exec(ctx, "SELECT pg_notify($1, 'other *')", newsChannel)
+	err = errors.Join(err, p.hear(ctx, conn, time.Hour))
+	if err != nil {
+		return fmt.Errorf("after silence: %w", err)
+	}
+	_, err = p.pool.Exec(ctx, "SELECT pg_terminate_backend($1)", conn.PgConn().PID())
+	if err != nil {
+		return err
+	}
+	for range 2 { // the first may still hear something
+		err = p.hear(ctx, conn, time.Hour)
+	}
+	if err == nil {
+		return errors.New("a dead connection went unnoticed")
+	}
+	return nil
 }

@@ -60,6 +60,12 @@ func TestPostgres(t *testing.T) {
 	t.Run("session", func(t *testing.T) { testPostgresSession(t, server) })
 	t.Run("read-only", func(t *testing.T) { testPostgresReadOnly(t, server) })
 	t.Run("sweep", func(t *testing.T) { testPostgresSweep(t, server) })
+	t.Run("silence", func(t *testing.T) {
+		err := openPostgres(t, server.Database(t), store.PostgresOptions{}).HearThroughSilence(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("locked row", func(t *testing.T) { testPostgresLockedRow(t, server) })
 }
 
