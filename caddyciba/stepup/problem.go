@@ -210,7 +210,7 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, f *Refusal) {
 	}
 	text = append(text, '\n')
 
-	SetProblemHeaders(w.Header(), f)
+	SetProblemHeaders(w, r, f)
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(f.Status)
@@ -222,7 +222,8 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, f *Refusal) {
 
 // SetProblemHeaders sets the headers that belong to f whatever renders its
 // body: an adapter calls it before it lets the operator's own error pages speak.
-func SetProblemHeaders(h http.Header, f *Refusal) {
+func SetProblemHeaders(w http.ResponseWriter, r *http.Request, f *Refusal) {
+	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if f.RetryAfter > 0 {
@@ -232,5 +233,11 @@ func SetProblemHeaders(h http.Header, f *Refusal) {
 	if f.Status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
 		// RFC 9110 section 11.6.1: a 401 names a scheme.
 		h.Set("WWW-Authenticate", "Bearer")
+	}
+	unread := f.Problem == ProblemTooLarge || f.Problem == ProblemSlowBody || f.Problem == ProblemBody
+	if unread && r.ProtoMajor == 1 {
+		// The server would otherwise wait for the rest of the body before it
+		// lets the answer out.
+		h.Set("Connection", "close")
 	}
 }

@@ -145,11 +145,9 @@ func rawTargetProblem(target, host string) string {
 	if !strings.EqualFold(authority, host) {
 		return "The request target names another host than the request"
 	}
-	if path == "" {
-		return ""
-	}
-	if path[0] != '/' {
-		return "The request target must be a path"
+	query, empty := strings.CutPrefix(path, "?")
+	if path == "" || empty {
+		return queryProblem(query)
 	}
 	return originFormProblem(path)
 }
