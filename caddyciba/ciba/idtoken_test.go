@@ -222,28 +222,38 @@ func TestForgedIDTokens(t *testing.T) {
 		"amr a string":                 sign(with("amr", "hwk")),
 		"distributed claim to nowhere": sign(with("_claim_names", map[string]any{"sub": "x"})),
 	}
-	for name, token := range forged {
-		t.Run("R05 "+name, func(t *testing.T) {
-			c, op := newTestClient(t, nil)
-			op.on("/jwks", sends(200, keys.published()))
-			// The suite publishes PS256 and ES256 only, and so do we here.
-			md := op.metadata()
-			md["id_token_signing_alg_values_supported"] = []string{"PS256", "ES256", "EdDSA"}
-			op.on("/.well-known/openid-configuration", sends(200, md))
-			op.onPolls(sends(200, tokenAnswer(token)))
-			p := start(t, c)
-			p.NextPoll = time.Time{}
-			tokens, err := c.Wait(t.Context(), p, Check{}, nil)
-			if tokens != nil || !IsInvalidAnswer(err) {
-				t.Fatalf("got tokens %v and error %v", tokens, err)
-			}
-			if len(op.seen("/token")) != 1 || len(op.seen("/backchannel")) != 1 || len(op.seen("/revoke")) != 0 {
-				t.Error("the client did not go silent")
-			}
-			if strings.Contains(err.Error(), "mallory") || strings.Contains(err.Error(), testAccess) {
-				t.Errorf("the error quotes the answer: %v", err)
-			}
-		})
+	// The algorithms are restricted as for the conformance suite: once by what the
+	// provider publishes, once by our own configuration.
+	restricted := []string{"PS256", "ES256", "EdDSA"}
+	for _, by := range []string{"provider", "configuration"} {
+		for name, token := range forged {
+			t.Run("R05 "+name+" by "+by, func(t *testing.T) {
+				c, op := newTestClient(t, func(cfg *Config) {
+					if by == "configuration" {
+						cfg.SigningAlgs = restricted
+					}
+				})
+				op.on("/jwks", sends(200, keys.published()))
+				if by == "provider" {
+					md := op.metadata()
+					md["id_token_signing_alg_values_supported"] = restricted
+					op.on("/.well-known/openid-configuration", sends(200, md))
+				}
+				op.onPolls(sends(200, tokenAnswer(token)))
+				p := start(t, c)
+				p.NextPoll = time.Time{}
+				tokens, err := c.Wait(t.Context(), p, Check{}, nil)
+				if tokens != nil || !IsInvalidAnswer(err) {
+					t.Fatalf("got tokens %v and error %v", tokens, err)
+				}
+				if len(op.seen("/token")) != 1 || len(op.seen("/backchannel")) != 1 || len(op.seen("/revoke")) != 0 {
+					t.Error("the client did not go silent")
+				}
+				if strings.Contains(err.Error(), "mallory") || strings.Contains(err.Error(), testAccess) {
+					t.Errorf("the error quotes the answer: %v", err)
+				}
+			})
+		}
 	}
 }
 

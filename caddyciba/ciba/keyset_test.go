@@ -149,6 +149,29 @@ func TestAmbiguousKeys(t *testing.T) {
 	}
 }
 
+// A key with an alg verifies by no other, though it would fit.
+func TestKeyIsPinnedToItsAlgorithm(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pinned, want := range map[string]map[string]bool{
+		"PS256": {"PS256": true, "RS256": false, "PS512": false, "ES256": false},
+		"":      {"PS256": true, "RS256": true, "PS512": true, "ES256": false, "HS256": false, "none": false},
+	} {
+		set, err := keySetOf(t, &jose.JSONWebKey{Key: &key.PublicKey, KeyID: "a", Algorithm: pinned})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for alg, ok := range want {
+			_, err := set.find("a", alg)
+			if (err == nil) != ok {
+				t.Errorf("key for %q verifies %s: %v", pinned, alg, err)
+			}
+		}
+	}
+}
+
 // A key that appears after the set was fetched is found by one more fetch; tokens
 // with unknown keys cause one fetch a minute at most (R09).
 func TestUnknownKeyRefetch(t *testing.T) {
