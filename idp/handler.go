@@ -57,7 +57,7 @@ type Handler struct {
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ciba.stores inline_key=engine"`
 
 	// How long a request waits for its customer when the client does not ask
-	// for another time. Default: 5m. At most max_request_lifetime.
+	// for another time. Default: 5m, or max_request_lifetime if that is less.
 	RequestLifetime caddy.Duration `json:"request_lifetime,omitempty"`
 
 	// How long a request waits at most; a client that asks for more gets this.
@@ -324,6 +324,9 @@ func (h *Handler) checkLifetimes() error {
 		if value != 0 && (value < b.min || value > b.max) {
 			return fmt.Errorf("%s is %s, but must be from %s to %s", b.name, value, b.min, b.max)
 		}
+	}
+	if h.MaxRequestLifetime != 0 && h.RequestLifetime > h.MaxRequestLifetime {
+		return fmt.Errorf("request_lifetime is %s, which is longer than max_request_lifetime %s", time.Duration(h.RequestLifetime), time.Duration(h.MaxRequestLifetime))
 	}
 	if time.Duration(h.Interval)%time.Second != 0 {
 		return fmt.Errorf("interval is %s, but must be whole seconds", time.Duration(h.Interval))

@@ -56,6 +56,9 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		AssertionAudience:   h.AssertionAudience,
 		Brand:               h.brand(),
 	}
+	if s.RequestLifetime == 0 && s.MaxRequestLifetime != 0 {
+		s.RequestLifetime = min(provider.DefaultRequestLifetime, s.MaxRequestLifetime)
+	}
 	for _, configured := range h.EncryptionKeys {
 		key, err := encryptionKey(repl, configured)
 		if err != nil {
