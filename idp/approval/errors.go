@@ -72,7 +72,7 @@ func (a *App) refuse(w http.ResponseWriter, r *http.Request, s *session, status 
 func (a *App) refuseWeak(w http.ResponseWriter, r *http.Request, s *session, cause error) {
 	a.cfg.Logger.Info("refused", zap.Int("status", http.StatusForbidden), errField(cause))
 	a.render(w, r, http.StatusForbidden, "problem", s, problemView{
-		Title: "problem.weak.title", Text: "problem.weak.text", Code: "acr",
+		Title: "problem.weak.title", Text: "problem.weak.text", Code: "403-proof",
 	})
 }
 

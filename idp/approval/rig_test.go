@@ -139,6 +139,7 @@ func newRig(t testing.TB, change ...func(*provider.Config, *Config)) *rig {
 // and the public id of the request.
 func (g *rig) ask(user, message string) (authReqID, id string) {
 	g.t.Helper()
+	before := g.pending(user)
 	form := url.Values{
 		"scope": {"openid profile " + testScope}, "login_hint": {user}, "requested_expiry": {"120"},
 	}
@@ -157,11 +158,27 @@ func (g *rig) ask(user, message string) (authReqID, id string) {
 	if err != nil || answer.AuthReqID == "" {
 		g.t.Fatalf("starting a request: %d %s", w.Code, w.Body)
 	}
-	pending, err := g.provider.Pending(context.Background(), "sub-"+user)
-	if err != nil || len(pending) == 0 {
-		g.t.Fatalf("pending: %v, %v", pending, err)
+	for id := range g.pending(user) {
+		if !before[id] {
+			return answer.AuthReqID, id
+		}
 	}
-	return answer.AuthReqID, pending[len(pending)-1].ID
+	g.t.Fatal("the request is not pending")
+	return "", ""
+}
+
+// pending returns the ids of the requests that wait for a user.
+func (g *rig) pending(user string) map[string]bool {
+	g.t.Helper()
+	requests, err := g.provider.Pending(context.Background(), "sub-"+user)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for _, r := range requests {
+		ids[r.ID] = true
+	}
+	return ids
 }
 
 // redeem polls the token endpoint and returns status and answer.
