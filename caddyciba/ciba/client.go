@@ -43,6 +43,13 @@ type Config struct {
 	// registered there. Default: DeliveryPoll.
 	Delivery Delivery
 
+	// LongPoll asks the provider to hold each poll for up to this long, at most 30
+	// s, and to answer as soon as the customer decides, by the header "Prefer:
+	// wait=SECONDS" (RFC 7240 section 4.3). The first poll then comes at once. A
+	// provider may hold polls without being asked, and need not hold them if it
+	// is. Default: it is not asked.
+	LongPoll time.Duration
+
 	// RequestKey, if set, signs authentication requests (CIBA Core section 7.1.1).
 	// The provider must publish that it takes them. RequestAlg is chosen as by
 	// PrivateKeyJWT. Default: requests are not signed.
@@ -90,6 +97,7 @@ type Client struct {
 	now      func() time.Time
 	rand     io.Reader
 	delivery Delivery
+	longPoll time.Duration
 	signer   *requestSigner
 	mtls     mtlsUse
 
@@ -135,6 +143,7 @@ func NewClient(cfg Config) (*Client, error) {
 		now:      cfg.Now,
 		rand:     cfg.Rand,
 		delivery: delivery,
+		longPoll: min(cfg.LongPoll, maxLongPoll),
 		signer:   signer,
 		mtls:     mtls,
 	}

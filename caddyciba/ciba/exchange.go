@@ -109,7 +109,11 @@ func (c *Client) get(ctx context.Context, op, target string) (*answer, error) {
 
 // post sends a form to an endpoint of the provider, authenticated as the client.
 func (c *Client) post(ctx context.Context, op, target string, form url.Values, timeout time.Duration) (*answer, error) {
-	header := http.Header{}
+	return c.postWith(ctx, op, target, http.Header{}, form, timeout)
+}
+
+// postWith is post with further header fields.
+func (c *Client) postWith(ctx context.Context, op, target string, header http.Header, form url.Values, timeout time.Duration) (*answer, error) {
 	err := c.auth.Authenticate(ctx, &Credentials{
 		Issuer:   c.issuer,
 		ClientID: c.clientID,

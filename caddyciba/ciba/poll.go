@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -13,6 +14,9 @@ const grantType = "urn:openid:params:grant-type:ciba"
 const (
 	// slowDownStep is what slow_down adds to the interval (CIBA Core section 11).
 	slowDownStep = 5 * time.Second
+
+	// maxLongPoll is how long a provider may hold a poll (CIBA Core section 10.1).
+	maxLongPoll = 30 * time.Second
 
 	// maxFaultPause bounds the pause between polls while the provider fails.
 	maxFaultPause = 30 * time.Second
@@ -82,7 +86,11 @@ func (c *Client) redeem(ctx context.Context, p *Pending, op string) (*Tokens, er
 		"grant_type":  {grantType},
 		"auth_req_id": {p.AuthReqID},
 	}
-	a, err := c.post(ctx, op, c.mtls.token(md), form, pollTimeout)
+	header := http.Header{}
+	if c.longPoll >= time.Second {
+		header.Set("Prefer", "wait="+strconv.Itoa(int(c.longPoll/time.Second)))
+	}
+	a, err := c.postWith(ctx, op, c.mtls.token(md), header, form, pollTimeout)
 	if err != nil {
 		return nil, err
 	}

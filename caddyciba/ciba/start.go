@@ -167,6 +167,9 @@ func (c *Client) Start(ctx context.Context, req Request) (*Pending, error) {
 		NextPoll:          c.now().Add(ack.interval),
 		Wake:              make(chan struct{}, 1),
 	}
+	if c.longPoll > 0 {
+		p.NextPoll = c.now()
+	}
 	if c.delivery == DeliveryPush {
 		p.pushed = make(chan outcome, 1)
 	}

@@ -46,6 +46,11 @@ func TestWaitPollsAtTheInterval(t *testing.T) {
 		c, op := newTestClient(t, nil)
 		op.onPolls(pending, pending, op.approve(nil))
 		p := start(t, c)
+		defer func() {
+			if op.seen("/token")[0].header.Get("Prefer") != "" {
+				t.Error("the provider was asked to hold the poll")
+			}
+		}()
 		var seen []string
 		tokens, err := c.Wait(t.Context(), p, Check{Subject: testSubject}, func(attempt int, err error) {
 			if attempt != len(seen)+1 {
@@ -133,6 +138,31 @@ func TestWaitLongPolling(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantGaps(t, op, 5, 25, 35)
+	})
+}
+
+// Asked to hold the poll, the provider answers in the moment of the decision. The
+// first poll comes at once.
+func TestWaitAsksForLongPolling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, op := newTestClient(t, func(cfg *Config) { cfg.LongPoll = 25 * time.Second })
+		decided := time.Now().Add(32 * time.Second)
+		op.onPolls(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Prefer") != "wait=25" {
+				t.Errorf("header %v", r.Header)
+			}
+			time.Sleep(min(25*time.Second, time.Until(decided)))
+			if time.Now().Before(decided) {
+				pending(w, r)
+				return
+			}
+			op.approve(nil)(w, r)
+		})
+		_, err := c.Wait(t.Context(), start(t, c), Check{}, nil)
+		if err != nil || !time.Now().Equal(decided) {
+			t.Fatalf("got %v, %s late", err, time.Since(decided))
+		}
+		wantGaps(t, op, 0, 25)
 	})
 }
 
