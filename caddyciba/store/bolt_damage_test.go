@@ -34,6 +34,70 @@ func put(t *testing.T, b *Bolt, bucket, key, value []byte) {
 	}
 }
 
+func keys(t *testing.T, b *Bolt, bucket []byte) (n int) {
+	t.Helper()
+	err := b.db.View(func(tx *bbolt.Tx) error {
+		n = tx.Bucket(bucket).Stats().KeyN
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Whatever becomes of records, nothing of them stays in the file but what
+// their last state needs.
+func TestBoltLeavesNothingBehind(t *testing.T) {
+	b := openTestBolt(t)
+	if b.db.NoSync || b.db.NoGrowSync {
+		t.Error("writes do not wait for the disk")
+	}
+	now := time.Now()
+	b.now = func() time.Time { return now }
+	check := func(what string, records, index, expiry int) {
+		t.Helper()
+		got := [3]int{keys(t, b, recordBucket), keys(t, b, indexBucket), keys(t, b, expiryBucket)}
+		if got != [3]int{records, index, expiry} {
+			t.Errorf("%s: records, index and expiry have %d keys, want %d %d %d", what, got, records, index, expiry)
+		}
+	}
+	do := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	r := testRecord()
+	do("Create", b.Create(t.Context(), r))
+	check("Create", 1, 2, 1)
+	r.Indexes = []Index{{"state", "sent"}}
+	r.Expires = now.Add(2 * time.Hour)
+	do("Update", b.Update(t.Context(), r))
+	check("Update", 1, 1, 1)
+	now = now.Add(3 * time.Hour)
+	r.Expires = time.Time{}
+	do("Create over expired", b.Create(t.Context(), r))
+	check("Create over expired", 1, 1, 0)
+	do("Delete", b.Delete(t.Context(), "k", "a", 0))
+	check("Delete", 0, 0, 0)
+	for i := range sweepChunk + 1 {
+		r = testRecord()
+		r.ID = fmt.Sprint(i)
+		r.Expires = now.Add(time.Minute)
+		do("Create", b.Create(t.Context(), r))
+	}
+	now = now.Add(time.Hour)
+	if more := b.sweep(); !more {
+		t.Error("the first sweep says that nothing is left")
+	}
+	check("first sweep", 1, 2, 1)
+	if more := b.sweep(); more {
+		t.Error("the second sweep says that something is left")
+	}
+	check("second sweep", 0, 0, 0)
+}
+
 func testRecord() *Record {
 	return &Record{
 		Kind: "k", ID: "a", Data: []byte("some data"),
@@ -151,13 +215,22 @@ func TestDamagedRecordIsSwept(t *testing.T) {
 	put(t, b, recordBucket, appendKey(nil, "k", "a"), []byte("not a record"))
 	put(t, b, expiryBucket, []byte("\x00"), nil)
 	put(t, b, expiryBucket, appendExpiryKey(nil, 5, appendKey(nil, "k", "never was")), nil)
+	err := b.Create(ctx, &Record{Kind: "k", ID: "live"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, expiryBucket, appendExpiryKey(nil, 5, appendKey(nil, "k", "live")), nil)
 	now = now.Add(2 * time.Hour)
 	if b.sweep() {
 		t.Error("sweep says that there is more")
 	}
-	err := b.Ping(ctx)
+	err = b.Ping(ctx)
 	if err != nil {
 		t.Errorf("Ping after the sweep: %v", err)
+	}
+	_, err = b.Get(ctx, "k", "live")
+	if err != nil {
+		t.Errorf("a live record was swept: %v", err)
 	}
 	page, err := b.List(ctx, "k", Index{"state", "held"}, "", 10)
 	if err != nil || len(page) != 0 {
@@ -167,14 +240,8 @@ func TestDamagedRecordIsSwept(t *testing.T) {
 	if err != nil {
 		t.Errorf("Create over the damaged record: %v", err)
 	}
-	err = b.db.View(func(tx *bbolt.Tx) error {
-		if n := tx.Bucket(expiryBucket).Stats().KeyN; n != 1 {
-			t.Errorf("%d expiry entries, want the one of the new record", n)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
+	if n := keys(t, b, expiryBucket); n != 1 {
+		t.Errorf("%d expiry entries, want the one of the new record", n)
 	}
 }
 

@@ -66,26 +66,58 @@ func testExpiryIsExact(t *testing.T, s store.Store, c *clock) {
 	}
 }
 
-// Writes give the memory of expired records back.
+// Writes give the memory of expired records back, whichever way their expiry
+// was changed.
 func TestMemorySweeps(t *testing.T) {
 	c := newClock()
 	s := store.NewMemory(store.Options{Now: c.Now})
-	for i := range 1000 {
-		err := s.Create(t.Context(), &store.Record{
-			Kind: "k", ID: fmt.Sprint(i), Indexes: []store.Index{{Name: "n", Value: fmt.Sprint(i % 10)}}, Expires: c.Now().Add(time.Minute),
-		})
+	const count = 1000
+	for i := range count {
+		r := &store.Record{
+			Kind: "k", ID: fmt.Sprint(i), Indexes: []store.Index{{Name: "n", Value: fmt.Sprint(i % 10)}},
+			Expires: c.Now().Add(time.Duration(i) * time.Minute),
+		}
+		if i%4 == 0 {
+			r.Expires = time.Time{}
+		}
+		err := s.Create(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Turn the order around, and let some live that should have expired
+		// and the other way round.
+		r.Expires = c.Now().Add(time.Duration(count-i) * time.Minute)
+		if i%4 == 1 {
+			r.Expires = time.Time{}
+		}
+		err = s.Update(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.Advance(time.Hour)
-	for i := range 500 {
-		err := s.Create(t.Context(), &store.Record{Kind: "other", ID: fmt.Sprint(i)})
-		if err != nil {
-			t.Fatal(err)
+	write := func(n int) {
+		for range n {
+			r := &store.Record{Kind: "other", ID: "a"}
+			err := s.Create(t.Context(), r)
+			if err == nil {
+				err = s.Delete(t.Context(), "other", "a", 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	if got := s.Len(); got != 500 {
-		t.Errorf("store holds %d records, want the 500 live ones", got)
+	for _, step := range []struct {
+		advance time.Duration
+		left    int
+	}{
+		{count/2*time.Minute + time.Second, count/4 + count*3/8},
+		{count * time.Minute, count / 4},
+	} {
+		c.Advance(step.advance)
+		write(count)
+		if got := s.Len(); got != step.left {
+			t.Errorf("store holds %d records, want the %d live ones", got, step.left)
+		}
 	}
 }

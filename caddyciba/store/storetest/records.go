@@ -37,6 +37,7 @@ func testCreate(t *testing.T, f *fixture) {
 func testCreateOverExpired(t *testing.T, f *fixture) {
 	old := store.Index{Name: "n", Value: "old"}
 	both := store.Index{Name: "n", Value: "both"}
+	f.createShortLived(t)
 	r := f.create(t, &store.Record{Kind: "k", ID: "a", Data: []byte("old"), Indexes: []store.Index{old, both}, Expires: f.in(time.Minute)})
 	r.Data = []byte("older")
 	f.update(t, r)
@@ -109,6 +110,7 @@ func testUpdateConflict(t *testing.T, f *fixture) {
 }
 
 func testUpdateExpiry(t *testing.T, f *fixture) {
+	f.createShortLived(t)
 	longer := f.create(t, &store.Record{Kind: "k", ID: "longer", Expires: f.in(time.Minute)})
 	shorter := f.create(t, &store.Record{Kind: "k", ID: "shorter", Expires: f.in(time.Hour)})
 	never := f.create(t, &store.Record{Kind: "k", ID: "never", Expires: f.in(time.Minute)})

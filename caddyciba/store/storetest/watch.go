@@ -66,9 +66,9 @@ func testWatchMerges(t *testing.T, f *fixture) {
 }
 
 func testWatchStop(t *testing.T, f *fixture) {
-	changes, stop := f.Watch("k", "a")
 	other, stopOther := f.Watch("k", "a")
 	defer stopOther()
+	changes, stop := f.Watch("k", "a")
 	index, stopIndex := f.WatchIndex("k", store.Index{Name: "n"})
 	stop()
 	stop()
