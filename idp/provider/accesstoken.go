@@ -50,7 +50,7 @@ func (p *Provider) accessToken(set *keySet, i issue, now time.Time) (string, err
 	claims := accessTokenClaims{
 		Issuer:      p.cfg.Issuer,
 		Subject:     h.Subject,
-		Audience:    p.audienceOf(i.scope),
+		Audience:    p.audienceOf(i.targets),
 		Expires:     now.Add(p.cfg.AccessTokenLifetime).Unix(),
 		IssuedAt:    now.Unix(),
 		ID:          jti,
@@ -73,15 +73,10 @@ func (p *Provider) accessToken(set *keySet, i issue, now time.Time) (string, err
 	return signJWT(key.access, merged)
 }
 
-// audienceOf returns the resource servers of the scopes, and the issuer itself for
-// the userinfo endpoint.
-func (p *Provider) audienceOf(scope []string) audience {
-	var aud audience
-	for _, s := range p.describeScopes(scope) {
-		if s.Audience != "" && !slices.Contains(aud, s.Audience) {
-			aud = append(aud, s.Audience)
-		}
-	}
+// audienceOf returns the resource servers that a token is for, and the issuer
+// itself for the userinfo endpoint.
+func (p *Provider) audienceOf(targets []string) audience {
+	aud := audience(slices.Clone(targets))
 	if !slices.Contains(aud, p.cfg.Issuer) {
 		aud = append(aud, p.cfg.Issuer)
 	}

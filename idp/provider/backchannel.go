@@ -21,6 +21,7 @@ import (
 type authenticationRequest struct {
 	received       time.Time
 	scope          []string
+	resources      []string
 	hint           hint
 	bindingMessage string
 	acrValues      []string
@@ -86,10 +87,11 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if f.get("request_uri") != "" {
 		return nil, badRequest("request_uri is not a parameter of CIBA.")
 	}
-	if len(f.all("resource")) > 0 {
-		return nil, refuse(codeInvalidTarget, "No resources are supported.")
-	}
 	scope, err := p.readScope(c, f.get("scope"))
+	if err != nil {
+		return nil, err
+	}
+	resources, err := p.readResources(f.all("resource"), scope)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 		return nil, err
 	}
 	return &authenticationRequest{
-		scope: scope, hint: h, bindingMessage: message, acrValues: acrValues, details: details, lifetime: lifetime,
+		scope: scope, resources: resources, hint: h, bindingMessage: message, acrValues: acrValues, details: details, lifetime: lifetime,
 	}, nil
 }
 
@@ -195,6 +197,7 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 			Client:         c.ID,
 			Subject:        user.ID,
 			Scope:          req.scope,
+			Resources:      req.resources,
 			BindingMessage: req.bindingMessage,
 			ACRValues:      req.acrValues,
 			Details:        req.details,

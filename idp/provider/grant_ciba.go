@@ -105,11 +105,17 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, authRe
 	if err != nil {
 		return nil, err
 	}
+	targets, err := p.targets(h, h.Granted, f.all("resource"))
+	if err != nil {
+		return nil, err
+	}
 	user, err := p.redeemingUser(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := p.issueTokens(ctx, issue{client: c, user: user, request: h, scope: h.Granted, authReqID: authReqID})
+	tokens, err := p.issueTokens(ctx, issue{
+		client: c, user: user, request: h, scope: p.scopeFor(h.Granted, targets), targets: targets, authReqID: authReqID,
+	})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
 	}

@@ -94,11 +94,15 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, err
 	}
+	targets, err := p.targets(h, scope, f.all("resource"))
+	if err != nil {
+		return nil, err
+	}
 	user, err := p.redeemingUser(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := p.issueTokens(ctx, issue{client: c, user: user, request: h, scope: scope})
+	tokens, err := p.issueTokens(ctx, issue{client: c, user: user, request: h, scope: p.scopeFor(scope, targets), targets: targets})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
 	}

@@ -12,6 +12,7 @@ type issue struct {
 	user      *User
 	request   *heldRequest
 	scope     []string // of the access token
+	targets   []string // resource servers of the access token
 	authReqID string   // empty when tokens are refreshed
 }
 
