@@ -8,6 +8,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // customer is anna's browser, without JavaScript.
@@ -169,6 +173,44 @@ func TestDenyByForms(t *testing.T) {
 	if status != http.StatusBadRequest || answer["error"] != "access_denied" {
 		t.Errorf("after the denial: %d %v", status, answer)
 	}
+}
+
+// Failed sign-ins are counted by the address of the browser, which behind a
+// trusted proxy is the one that the proxy names.
+func TestClientIP(t *testing.T) {
+	s := newServer(t)
+	s.loadWith("\tservers {\n\t\ttrusted_proxies static 127.0.0.0/8 ::1/128\n\t}\n", site)
+	issuer := s.url("")
+	core, logs := observer.New(zapcore.InfoLevel)
+	in := s.instance(issuer)
+	used := *in.out.current.Load()
+	used.logger = zap.New(core)
+	defer in.out.use(&used)()
+	c := newCustomer(s, issuer)
+	c.client.Transport = forwarded{c.client.Transport}
+	page := string(c.get(issuer + "/sign-in"))
+	resp, _ := c.submit(page, "/sign-in", url.Values{"username": {"anna"}, "password": {"wrong"}})
+	if resp.StatusCode == http.StatusSeeOther {
+		t.Fatal("signed in with a wrong password")
+	}
+	sources := logs.FilterFieldKey("source").AllUntimed()
+	if len(sources) == 0 {
+		t.Fatalf("no log entry names the source: %v", logs.AllUntimed())
+	}
+	for _, entry := range sources {
+		if entry.ContextMap()["source"] != "192.0.2.7" {
+			t.Errorf("%s has source %v", entry.Message, entry.ContextMap()["source"])
+		}
+	}
+}
+
+// forwarded adds the header of a proxy.
+type forwarded struct{ http.RoundTripper }
+
+func (f forwarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("X-Forwarded-For", "192.0.2.7")
+	return f.RoundTripper.RoundTrip(r)
 }
 
 // Sessions belong to one issuer, even where two keep them in one store.

@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,9 +137,23 @@ func (s *server) loadWith(options, caddyfile string) {
 func (s *server) url(path string) string { return "http://localhost:" + s.port + path }
 
 // do sends a request and returns the answer with its body.
+//
+// While Caddy replaces a config, two sockets listen on one port, and the kernel
+// drops the connections that wait at the one that is closed. Such a connection
+// has not reached any handler, so that another is made.
 func (s *server) do(r *http.Request) (*http.Response, []byte) {
 	s.t.Helper()
 	resp, err := s.client.Do(r)
+	for try := 0; try < 5 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)); try++ {
+		if r.GetBody != nil {
+			body, bodyErr := r.GetBody()
+			if bodyErr != nil {
+				s.t.Fatal(bodyErr)
+			}
+			r.Body = body
+		}
+		resp, err = s.client.Do(r)
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
