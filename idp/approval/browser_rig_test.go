@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -269,4 +270,35 @@ func (b *tab) shoot(name string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// forgive takes the problems that contain one of the texts off the list, and
+// fails if there are none: what was expected did not happen.
+func (b *tab) forgive(texts ...string) {
+	b.t.Helper()
+	for range 40 {
+		b.mu.Lock()
+		before := len(b.problems)
+		b.problems = slices.DeleteFunc(b.problems, func(p string) bool {
+			return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(p, text) })
+		})
+		found := len(b.problems) < before
+		b.mu.Unlock()
+		if found {
+			return
+		}
+		b.do(chromedp.Sleep(50 * time.Millisecond))
+	}
+	b.t.Errorf("the browser did not complain about any of %q", texts)
+}
+
+// serve serves one page at an origin of its own.
+func serve(t *testing.T, body string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte(body))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }

@@ -33,6 +33,9 @@ func (a *App) decide(w http.ResponseWriter, r *http.Request, m match) {
 		a.approve(w, r, s, req)
 	case len(choices) == 1 && choices[0] == "deny":
 		a.decided(w, r, s, req, a.cfg.Provider.Deny(r.Context(), s.data.Subject, req.ID))
+	case len(choices) == 1 && choices[0] == "none":
+		// Enter was pressed in a field, without JavaScript to stop it.
+		http.Redirect(w, r, a.base+"/requests/"+m.id, http.StatusSeeOther)
 	default:
 		a.refuse(w, r, s, http.StatusBadRequest, errChoice)
 	}

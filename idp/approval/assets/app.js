@@ -51,10 +51,10 @@
     tick();
   };
 
-  // A form is sent once.
+  // A form is sent once, and Enter in a field does not send one that decides.
   const once = (form) => {
     form.addEventListener("submit", (event) => {
-      if (form.dataset.sent) {
+      if (form.dataset.sent || (event.submitter && event.submitter.hidden)) {
         event.preventDefault();
         return;
       }
@@ -121,7 +121,7 @@
         if (signature(fresh) === signature(list)) return;
         document.title = request.responseXML.title;
         const focused = document.activeElement && document.activeElement.href;
-        list.replaceChildren(...Array.from(fresh.childNodes, (n) => document.adoptNode(n)));
+        list.replaceChildren(...fresh.childNodes);
         ready(list);
         for (const card of all("a.card", list)) if (card.href === focused) card.focus();
       };
