@@ -33,7 +33,7 @@ func refuse(w http.ResponseWriter, r *http.Request, refusal *stepup.Refusal) err
 	cause := caddyhttp.Error(refusal.Status, refusal)
 	failed := srv.Errors.WithError(original(r), cause)
 	answer := &errorAnswer{ResponseWriter: w}
-	stepup.SetProblemHeaders(w.Header(), refusal)
+	stepup.SetProblemHeaders(w, r, refusal)
 	err := srv.Errors.Routes.Compile(unanswered).ServeHTTP(answer, failed)
 	if err != nil {
 		// The server would run the same routes once more.
