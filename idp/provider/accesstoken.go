@@ -31,6 +31,9 @@ type accessTokenClaims struct {
 	// Details are the approved authorization details (RFC 9396 section 9.1).
 	Details json.RawMessage `json:"authorization_details,omitempty"`
 
+	// Confirmation is the key that the sender must show, if any.
+	Confirmation *confirmation `json:"cnf,omitempty"`
+
 	// Transaction is the public id of the request, so that what happens with
 	// the token can be traced to the approval (RFC 8417 section 2.2).
 	Transaction string `json:"txn"`
@@ -61,6 +64,9 @@ func (p *Provider) accessToken(set *keySet, i issue, now time.Time) (string, err
 		AMR:         h.AMR,
 		Transaction: h.id,
 		Details:     h.Details,
+	}
+	if !i.cnf.none() {
+		claims.Confirmation = &i.cnf
 	}
 	extra := p.resourceClaims(i.user, i.scope)
 	if len(extra) == 0 {

@@ -27,6 +27,7 @@ type authenticationRequest struct {
 	acrValues      []string
 	details        json.RawMessage
 	lifetime       time.Duration
+	bound          confirmation
 }
 
 // authenticationResponse is the answer of CIBA Core 1.0 section 7.3.
@@ -66,6 +67,10 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 		return err
 	}
 	err = p.checkUserCode(ctx, c, user, f.get("user_code"))
+	if err != nil {
+		return err
+	}
+	req.bound, err = p.startConfirmation(r, c)
 	if err != nil {
 		return err
 	}
@@ -205,6 +210,9 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 			Expires:        req.received.Add(req.lifetime).UnixMilli(),
 			Interval:       int64(p.cfg.Interval / time.Second),
 		},
+	}
+	if !req.bound.none() {
+		h.Bound = &req.bound
 	}
 	record, err := h.storeRecord()
 	if err != nil {

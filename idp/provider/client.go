@@ -96,6 +96,15 @@ type Client struct {
 	// Default: the first of Config.SigningAlgs.
 	IDTokenSigningAlg string
 
+	// DPoPBound demands a DPoP proof of the client at the token endpoint (RFC
+	// 9449 section 5.2). Clients may always send one, and get tokens that are
+	// bound to its key.
+	DPoPBound bool
+
+	// CertificateBound demands a TLS client certificate of the client at the
+	// token endpoint, and binds its tokens to it (RFC 8705 section 3.4).
+	CertificateBound bool
+
 	// Resource says that the client is this resource server, and may introspect
 	// access tokens that have it as an audience.
 	Resource string

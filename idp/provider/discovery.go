@@ -41,6 +41,8 @@ type metadata struct {
 	Scopes              []string `json:"scopes_supported"`
 	Claims              []string `json:"claims_supported"`
 	DetailsTypes        []string `json:"authorization_details_types_supported"`
+	DPoPAlgs            []string `json:"dpop_signing_alg_values_supported"`
+	CertificateBound    bool     `json:"tls_client_certificate_bound_access_tokens"`
 	ACRValues           []string `json:"acr_values_supported,omitempty"`
 	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
@@ -60,6 +62,8 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		TokenEndpoint:       p.url(pathToken),
 		BackchannelEndpoint: p.url(pathBackchannel),
 		UserinfoEndpoint:    p.url(pathUserinfo),
+		DPoPAlgs:            signingAlgs,
+		CertificateBound:    true,
 		RequestAlgs:         signingAlgs,
 		UserCode:            p.usesUserCodes(),
 		DeliveryModes:       []string{DeliveryPoll},

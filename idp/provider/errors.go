@@ -50,6 +50,7 @@ const (
 	codeInvalidScope          = "invalid_scope"
 	codeInvalidTarget         = "invalid_target"
 	codeInvalidToken          = "invalid_token"
+	codeInvalidDPoPProof      = "invalid_dpop_proof"
 	codeInvalidDetails        = "invalid_authorization_details"
 	codeInvalidBindingMessage = "invalid_binding_message"
 	codeInsufficientScope     = "insufficient_scope"

@@ -19,6 +19,7 @@ var (
 	errDenied           = refuse(codeAccessDenied, "The user has denied the request.")
 	errRequestExpired   = refuse(codeExpiredToken, "The request has expired.")
 	errPending          = refuse(codePending, "The user has not decided yet.")
+	errOtherKey         = refuse(codeInvalidGrant, "The request was started with another key.")
 	errUserGone         = refuse(codeInvalidGrant, "The user can not be served.")
 )
 
@@ -32,6 +33,10 @@ func (p *Provider) grantCIBA(r *http.Request, c *client, f *form) (*tokenRespons
 	}
 	if !isTokenID(authReqID, authReqIDBytes) {
 		return nil, errUnknownAuthReqID
+	}
+	cnf, err := p.readConfirmation(r, c, p.url(pathToken))
+	if err != nil {
+		return nil, err
 	}
 	h, err := p.clientRequest(ctx, c, authReqID)
 	if err != nil {
@@ -47,16 +52,23 @@ func (p *Provider) grantCIBA(r *http.Request, c *client, f *form) (*tokenRespons
 			return nil, err
 		}
 	}
-	return p.answerPoll(ctx, c, h, authReqID, f)
+	return p.answerPoll(ctx, c, h, redemption{authReqID: authReqID, cnf: cnf, form: f})
+}
+
+// redemption is what a client brings to redeem a request.
+type redemption struct {
+	authReqID string
+	cnf       confirmation
+	form      *form
 }
 
 // answerPoll answers by the state of the request.
-func (p *Provider) answerPoll(ctx context.Context, c *client, h *heldRequest, authReqID string, f *form) (*tokenResponse, error) {
+func (p *Provider) answerPoll(ctx context.Context, c *client, h *heldRequest, by redemption) (*tokenResponse, error) {
 	switch h.stateAt(p.now()) {
 	case StatePending:
 		return nil, errPending
 	case StateApproved:
-		return p.redeem(ctx, c, h, authReqID, f)
+		return p.redeem(ctx, c, h, by)
 	case StateDenied:
 		return nil, errDenied
 	case StateExpired:
@@ -96,7 +108,11 @@ func (p *Provider) clientRequest(ctx context.Context, c *client, authReqID strin
 // one conditional write, which one of any number of polls wins. In this order a
 // signing key that is not there costs nobody the approval, and tokens leave the
 // provider only behind the write (CIBA checklist T7).
-func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, authReqID string, f *form) (*tokenResponse, error) {
+func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by redemption) (*tokenResponse, error) {
+	f := by.form
+	if h.Bound != nil && !by.cnf.continues(*h.Bound) {
+		return nil, errOtherKey
+	}
 	err := checkNarrowing(f.get("scope"), h.Granted)
 	if err != nil {
 		return nil, err
@@ -114,7 +130,7 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, authRe
 		return nil, err
 	}
 	tokens, err := p.issueTokens(ctx, issue{
-		client: c, user: user, request: h, scope: p.scopeFor(h.Granted, targets), targets: targets, authReqID: authReqID,
+		client: c, user: user, request: h, scope: p.scopeFor(h.Granted, targets), targets: targets, authReqID: by.authReqID, cnf: by.cnf,
 	})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))

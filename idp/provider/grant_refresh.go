@@ -82,6 +82,10 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, err
 	}
+	cnf, err := p.readConfirmation(r, c, p.url(pathToken))
+	if err != nil {
+		return nil, err
+	}
 	scope := h.Granted
 	if f.get("scope") != "" {
 		err = checkNarrowing(f.get("scope"), h.Granted)
@@ -102,7 +106,7 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := p.issueTokens(ctx, issue{client: c, user: user, request: h, scope: p.scopeFor(scope, targets), targets: targets})
+	tokens, err := p.issueTokens(ctx, issue{client: c, user: user, request: h, scope: p.scopeFor(scope, targets), targets: targets, cnf: cnf})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
 	}

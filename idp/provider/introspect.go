@@ -13,21 +13,22 @@ import (
 
 // introspection is the answer of RFC 7662 section 2.2.
 type introspection struct {
-	Active      bool            `json:"active"`
-	TokenType   string          `json:"token_type,omitempty"`
-	Issuer      string          `json:"iss,omitempty"`
-	Subject     string          `json:"sub,omitempty"`
-	Audience    audience        `json:"aud,omitempty"`
-	ClientID    string          `json:"client_id,omitempty"`
-	Scope       string          `json:"scope,omitempty"`
-	Expires     int64           `json:"exp,omitempty"`
-	IssuedAt    int64           `json:"iat,omitempty"`
-	ID          string          `json:"jti,omitempty"`
-	AuthTime    int64           `json:"auth_time,omitempty"`
-	ACR         string          `json:"acr,omitempty"`
-	AMR         []string        `json:"amr,omitempty"`
-	Transaction string          `json:"txn,omitempty"`
-	Details     json.RawMessage `json:"authorization_details,omitempty"`
+	Active       bool            `json:"active"`
+	TokenType    string          `json:"token_type,omitempty"`
+	Issuer       string          `json:"iss,omitempty"`
+	Subject      string          `json:"sub,omitempty"`
+	Audience     audience        `json:"aud,omitempty"`
+	ClientID     string          `json:"client_id,omitempty"`
+	Scope        string          `json:"scope,omitempty"`
+	Expires      int64           `json:"exp,omitempty"`
+	IssuedAt     int64           `json:"iat,omitempty"`
+	ID           string          `json:"jti,omitempty"`
+	AuthTime     int64           `json:"auth_time,omitempty"`
+	ACR          string          `json:"acr,omitempty"`
+	AMR          []string        `json:"amr,omitempty"`
+	Confirmation *confirmation   `json:"cnf,omitempty"`
+	Transaction  string          `json:"txn,omitempty"`
+	Details      json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 // serveIntrospect is the introspection endpoint (RFC 7662). A client learns about
@@ -69,8 +70,12 @@ func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return unavailable(err)
 	}
+	tokenType := "Bearer"
+	if claims.Confirmation != nil {
+		tokenType = claims.Confirmation.tokenType()
+	}
 	return writeJSON(w, introspection{
-		Active: true, TokenType: "Bearer", Issuer: claims.Issuer, Subject: claims.Subject, Audience: claims.Audience,
+		Active: true, TokenType: tokenType, Confirmation: claims.Confirmation, Issuer: claims.Issuer, Subject: claims.Subject, Audience: claims.Audience,
 		ClientID: claims.ClientID, Scope: claims.Scope, Expires: claims.Expires, IssuedAt: claims.IssuedAt, ID: claims.ID,
 		AuthTime: claims.AuthTime, ACR: claims.ACR, AMR: claims.AMR, Transaction: claims.Transaction, Details: claims.Details,
 	})

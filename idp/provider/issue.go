@@ -13,7 +13,8 @@ type issue struct {
 	request   *heldRequest
 	scope     []string // of the access token
 	targets   []string // resource servers of the access token
-	authReqID string   // empty when tokens are refreshed
+	cnf       confirmation
+	authReqID string // empty when tokens are refreshed
 }
 
 // issueTokens makes an access token and an ID Token. It writes nothing.
@@ -33,7 +34,7 @@ func (p *Provider) issueTokens(ctx context.Context, i issue) (*tokenResponse, er
 	}
 	return &tokenResponse{
 		AccessToken: access,
-		TokenType:   "Bearer",
+		TokenType:   i.cnf.tokenType(),
 		ExpiresIn:   int64(p.cfg.AccessTokenLifetime / time.Second),
 		IDToken:     id,
 		Scope:       joinScope(i.scope),

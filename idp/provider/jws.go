@@ -53,11 +53,14 @@ type joseHeader struct {
 	Alg string `json:"alg"`
 	Kid string `json:"kid"`
 	Typ string `json:"typ"`
+
+	// JWK is set in DPoP proofs alone, whose purpose is to show a key.
+	JWK json.RawMessage `json:"jwk"`
 }
 
-// forbiddenHeaders would let a token choose its own key or its own processing
+// forbiddenHeaders, and jwk where it is not expected, would let a token choose its own key or its own processing
 // rules (RFC 7515 section 4.1; OWASP ASVS 5.0 9.1.3).
-var forbiddenHeaders = []string{"jwk", "jku", "x5u", "x5c", "crit", "b64", "enc", "zip"}
+var forbiddenHeaders = []string{"jku", "x5u", "x5c", "crit", "b64", "enc", "zip"}
 
 // parsedJWT is a JWT whose form was checked but whose signature was not.
 type parsedJWT struct {
@@ -68,6 +71,18 @@ type parsedJWT struct {
 
 // parseJWT takes a compact JWS apart, strictly and at bounded cost.
 func parseJWT(token string) (*parsedJWT, error) {
+	t, err := parseJWTWithKey(token)
+	if err != nil {
+		return nil, err
+	}
+	if t.header.JWK != nil {
+		return nil, errors.New("JWT header has the member jwk")
+	}
+	return t, nil
+}
+
+// parseJWTWithKey is parseJWT for a JWT that brings its key along.
+func parseJWTWithKey(token string) (*parsedJWT, error) {
 	if len(token) > maxJWT {
 		return nil, errors.New("JWT is too large")
 	}

@@ -56,6 +56,7 @@ type requestRecord struct {
 	Client         string          `json:"client"`
 	Subject        string          `json:"sub"`
 	Scope          []string        `json:"scope"`
+	Bound          *confirmation   `json:"cnf,omitempty"` // shown at the start
 	Resources      []string        `json:"resources,omitempty"`
 	BindingMessage string          `json:"binding_message,omitempty"`
 	ACRValues      []string        `json:"acr_values,omitempty"`

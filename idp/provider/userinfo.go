@@ -9,7 +9,7 @@ import (
 
 // serveUserinfo is the userinfo endpoint (OpenID Connect Core 1.0 section 5.3).
 func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
-	token, err := bearerToken(r)
+	scheme, token, err := bearerToken(r)
 	if err != nil {
 		return err
 	}
@@ -24,6 +24,10 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !slices.Contains(claims.Audience, p.cfg.Issuer) {
 		return invalidToken(errors.New("access token is not for us"))
+	}
+	err = p.checkSender(r, scheme, token, claims.Confirmation, p.url(pathUserinfo))
+	if err != nil {
+		return invalidSender(err)
 	}
 	scope := strings.Fields(claims.Scope)
 	if !slices.Contains(scope, scopeOpenID) {
@@ -49,18 +53,34 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, info)
 }
 
-// bearerToken returns the access token of a request. It is taken from the header
+// bearerToken returns the scheme and the access token of a request. It is taken from the header
 // alone: a URL ends up in logs (RFC 6750 section 2; RFC 9700 section 4.3.2).
-func bearerToken(r *http.Request) (string, error) {
+func bearerToken(r *http.Request) (string, string, error) {
 	headers := r.Header["Authorization"]
 	if len(headers) != 1 {
-		return "", &oauthError{status: http.StatusUnauthorized, challenge: "Bearer"}
+		return "", "", &oauthError{status: http.StatusUnauthorized, challenge: "Bearer"}
 	}
 	scheme, token, _ := strings.Cut(headers[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", &oauthError{status: http.StatusUnauthorized, challenge: "Bearer"}
+	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") || token == "" {
+		return "", "", &oauthError{status: http.StatusUnauthorized, challenge: "Bearer"}
 	}
-	return token, nil
+	return scheme, token, nil
+}
+
+// invalidSender is the answer to a token that comes without the key that it is
+// bound to. A fault of the store is none of the sender's.
+func invalidSender(err error) *oauthError {
+	var refusal *oauthError
+	if !errors.As(err, &refusal) {
+		return invalidToken(err)
+	}
+	if refusal.code != codeInvalidDPoPProof {
+		return refusal
+	}
+	clone := *refusal
+	clone.status = http.StatusUnauthorized
+	clone.challenge = `DPoP error="invalid_dpop_proof", algs="` + strings.Join(signingAlgs, " ") + `"`
+	return &clone
 }
 
 // invalidToken is the one answer to an access token that is not good.
