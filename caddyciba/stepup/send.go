@@ -167,7 +167,7 @@ func (h *hold) record(a *answer, err, cause error) error {
 	case !seen.sent && (seen.tried || h.notSent(err)):
 		f = refuse(ProblemUpstreamUnreachable, "Nothing was sent. The approval is used up; ask again.", err)
 		f.RetryAfter = unreachableRetryAfter
-	case errors.Is(cause, errUpstreamTimeout):
+	case errors.Is(cause, errUpstreamTimeout), timedOut(err):
 		f = refuse(ProblemOutcomeUnknown, outcomeUnknown, err)
 		f.Status = http.StatusGatewayTimeout
 		f.Forwarded = ForwardedUnknown
@@ -186,6 +186,13 @@ func (h *hold) record(a *answer, err, cause error) error {
 }
 
 const outcomeUnknown = "The upstream may have carried out the request. Find out before you repeat it."
+
+// timedOut reports whether an error of the handler is about time, for example
+// about a proxy's own bound on how long an answer may take to begin.
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
 
 // notSent reports whether an error of the handler proves that nothing went out.
 func (h *hold) notSent(err error) bool {
