@@ -3,7 +3,6 @@ package approval
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +34,7 @@ type Provider interface {
 	Request(ctx context.Context, subject, id string) (*provider.Request, error)
 	Approve(ctx context.Context, a provider.Approval) error
 	Deny(ctx context.Context, subject, id string) error
+	WatchSubject(subject string) (changes <-chan struct{}, stop func())
 }
 
 // Config is what an [App] is made of.
@@ -70,11 +70,6 @@ type Config struct {
 
 	// Brand is how the app presents itself.
 	Brand Brand
-
-	// Details returns the authorization details (RFC 9396) of a request, a JSON
-	// array of objects, to be shown as labeled rows with amount and payee on
-	// top. Default: none.
-	Details func(*provider.Request) json.RawMessage
 
 	// ClientIP returns the address of the browser, for counting attempts per
 	// source. Default: the peer of the connection.
@@ -128,6 +123,7 @@ type App struct {
 	secure      bool   // https
 	crossOrigin *http.CrossOriginProtection
 	slots       chan struct{}
+	streams     *streams
 	routes      *routes
 	locales     *locales
 	assets      *assets
@@ -162,6 +158,7 @@ func New(cfg Config) (*App, error) {
 		base:        base,
 		crossOrigin: http.NewCrossOriginProtection(),
 		slots:       make(chan struct{}, cfg.PasswordSlots),
+		streams:     newStreams(),
 		routes:      newRoutes(),
 	}
 	a.host = strings.ToLower(canonicalHost(public.Host, a.secure))
@@ -191,9 +188,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Brand.Accent == "" {
 		c.Brand.Accent = defaultAccent
-	}
-	if c.Details == nil {
-		c.Details = func(*provider.Request) json.RawMessage { return nil }
 	}
 	if c.ClientIP == nil {
 		c.ClientIP = remoteIP

@@ -23,7 +23,7 @@ func TestBrowserApprove(t *testing.T) {
 		t.Run(name(script), func(t *testing.T) {
 			b := newTab(t, withPayment)
 			b.script(script)
-			authReqID, id := b.g.ask("alice", "Wire to D. Ocean, invoice 4711")
+			authReqID, id := b.g.pay("alice", "Wire to D. Ocean, invoice 4711")
 			b.signIn("/requests/" + id)
 			b.has("wants your approval")
 			b.open("/")
@@ -198,7 +198,7 @@ func TestBrowserFitsThePhone(t *testing.T) {
 		t.Run(lang, func(t *testing.T) {
 			b := newTab(t, withPayment)
 			b.do(speak(lang))
-			_, id := b.g.ask("alice", "Wire to D. Ocean, invoice 4711")
+			_, id := b.g.pay("alice", "Wire to D. Ocean, invoice 4711")
 			b.signIn("/requests/" + id)
 			b.wait()
 			missing, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](`
@@ -254,7 +254,6 @@ func TestBrowserPayloads(t *testing.T) {
 	b := newTab(t)
 	now := b.g.clock.Now()
 	b.g.app.cfg.Provider = fixed{requests: everyRequest(now, text)}
-	b.g.app.cfg.Details = everyDetail(text)
 	b.signIn("/")
 	for _, path := range []string{"/", "/requests/r0", "/requests/r1", "/requests/r2", "/requests/r4"} {
 		b.open(path)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/caddyciba/gateway/idp/provider"
 )
 
 func english(t testing.TB) *locale {
@@ -45,7 +47,7 @@ func TestFacts(t *testing.T) {
 		"too deep":                   {in: strings.Repeat("[", 40) + strings.Repeat("]", 40), rows: "Request=" + strings.Repeat("[", 40) + strings.Repeat("]", 40)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := l.newFacts(json.RawMessage(test.in))
+			f := l.newFacts(json.RawMessage(test.in), nil)
 			payee, account := "", ""
 			if f.Payee != nil {
 				payee = f.Payee.Value
@@ -93,7 +95,7 @@ func FuzzFacts(f *testing.F) {
 		if !json.Valid([]byte(in)) {
 			return
 		}
-		facts := l.newFacts(json.RawMessage(in))
+		facts := l.newFacts(json.RawMessage(in), nil)
 		shown := facts.Amount + "|" + facts.Currency
 		for _, text := range []*Text{facts.Payee, facts.Account} {
 			if text != nil {
@@ -121,4 +123,30 @@ func FuzzFacts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What the operator has declared names and forms the members; the rest keeps
+// our labels and its own names.
+func TestDeclaredFacts(t *testing.T) {
+	l := english(t)
+	raw := json.RawMessage(`[{"type":"card","limit":"2500","instant":true,"reference":"X","method":"POST","other_one":"y","request_digest":"abc"}]`)
+	f := l.newFacts(raw, []provider.Detail{{Type: "card", DisplayName: "Card limit", Rows: []provider.DetailRow{
+		{Name: "limit", Label: "New limit", Kind: provider.DetailAmount, Value: "2500"},
+		{Name: "instant", Label: "At once", Kind: provider.DetailBoolean, Value: "true"},
+		{Name: "reference", Label: "reference", Kind: provider.DetailText, Value: "X"},
+		{Name: "method", Label: "Action", Kind: provider.DetailText, Value: "POST"},
+	}}})
+	want := "New limit=2,500|At once=Yes|Reference=X|Action=POST|<other one>=y"
+	if got := strings.Join(written(f.Groups[0].Rows), "|"); got != want || f.Kind != "Card limit" {
+		t.Errorf("%s: %s\nwant: %s", f.Kind, got, want)
+	}
+	if got := strings.Join(written(f.Groups[0].More), "|"); got != "Kind=card|Check code=abc" {
+		t.Errorf("behind the fold: %s", got)
+	}
+	german := *l
+	german.words = map[string]string{"label.action": "Vorgang", "label.reference": "Verwendungszweck"}
+	f = german.newFacts(raw, []provider.Detail{{Type: "card", DisplayName: "card", Rows: []provider.DetailRow{{Name: "method", Label: "Action"}}}})
+	if got := strings.Join(written(f.Groups[0].Rows), "|"); !strings.Contains(got, "Vorgang=POST") || f.Kind != "" {
+		t.Errorf("%q: %s", f.Kind, got)
+	}
 }

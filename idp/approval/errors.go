@@ -35,6 +35,7 @@ type problemView struct {
 // problems are the messages for each status that the app answers by itself.
 var problems = map[int]string{
 	http.StatusBadRequest:            "form",
+	http.StatusUnauthorized:          "form",
 	http.StatusForbidden:             "form",
 	http.StatusNotFound:              "gone",
 	http.StatusMethodNotAllowed:      "form",

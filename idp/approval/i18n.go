@@ -18,7 +18,7 @@ var localeFiles embed.FS
 // languages are the languages of the app in the order of preference; the first
 // is taken for browsers that want none of them. Each has a catalogue
 // locales/NAME.json with the same keys.
-var languages = []string{"en", "de"}
+var languages = []string{"en", "de", "fr", "es"}
 
 // maxAcceptLanguage bounds how much of Accept-Language is read, in bytes.
 const maxAcceptLanguage = 256

@@ -34,7 +34,7 @@ func (f facts) HasMore() bool {
 
 // subject prepares what a request says for showing.
 func (a *App) subject(l *locale, req *provider.Request) subject {
-	s := subject{ID: req.ID, Client: newText(clientName(req.Client)), Facts: l.newFacts(a.cfg.Details(req))}
+	s := subject{ID: req.ID, Client: newText(clientName(req.Client)), Facts: l.newFacts(req.AuthorizationDetails, req.Details)}
 	if req.BindingMessage != "" {
 		message := newText(req.BindingMessage)
 		s.Message = &message

@@ -34,7 +34,9 @@ func everyRequest(now time.Time, text string) []*provider.Request {
 				{Name: "openid", DisplayName: text, Description: text, Required: true},
 				{Name: "profile", DisplayName: text, Description: text, Emphasize: true},
 			},
-			CreatedAt: now.Add(time.Duration(i%2) * time.Second), ExpiresAt: now.Add(90 * time.Second),
+			AuthorizationDetails: everyDetail(text, i != 1),
+			Details:              []provider.Detail{{Type: "x", DisplayName: text, Rows: []provider.DetailRow{{Name: "reference", Label: text, Value: text}}}},
+			CreatedAt:            now.Add(time.Duration(i%2) * time.Second), ExpiresAt: now.Add(90 * time.Second),
 		}
 		if state == provider.StateApproved || state == provider.StateDenied || i == 6 {
 			r.DecidedAt = now.Add(time.Second)
@@ -44,22 +46,21 @@ func everyRequest(now time.Time, text string) []*provider.Request {
 	return requests
 }
 
-// everyDetail returns details with the text in every place.
-func everyDetail(text string) func(*provider.Request) json.RawMessage {
-	return func(r *provider.Request) json.RawMessage {
-		detail := map[string]any{
-			"type": text, "creditor": map[string]any{"name": text, "iban": text}, "reference": text, text: text,
-			"request_digest": text, "nested": map[string]any{text: []any{text, 1, true, nil}},
-		}
-		if r.ID != "r1" {
-			detail["amount"], detail["currency"] = "1250.00", "EUR"
-		}
-		raw, err := json.Marshal([]any{detail})
-		if err != nil {
-			panic(err)
-		}
-		return raw
+// everyDetail returns details with the text in every place, with an amount or
+// without.
+func everyDetail(text string, amount bool) json.RawMessage {
+	detail := map[string]any{
+		"type": text, "creditor": map[string]any{"name": text, "iban": text}, "reference": text, text: text,
+		"request_digest": text, "nested": map[string]any{text: []any{text, 1, true, nil}},
 	}
+	if amount {
+		detail["amount"], detail["currency"] = "1250.00", "EUR"
+	}
+	raw, err := json.Marshal([]any{detail})
+	if err != nil {
+		panic(err)
+	}
+	return raw
 }
 
 // everyPage returns all pages of the app in a language, by a name.
@@ -67,7 +68,6 @@ func everyPage(t testing.TB, lang, text string) map[string]string {
 	t.Helper()
 	g := newRig(t)
 	g.app.cfg.Provider = fixed{requests: everyRequest(g.clock.Now(), text)}
-	g.app.cfg.Details = everyDetail(text)
 	b := g.browser()
 	b.header.Set("Accept-Language", lang)
 	pages := map[string]string{}

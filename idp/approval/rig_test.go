@@ -139,13 +139,26 @@ func newRig(t testing.TB, change ...func(*provider.Config, *Config)) *rig {
 // and the public id of the request.
 func (g *rig) ask(user, message string) (authReqID, id string) {
 	g.t.Helper()
-	before := g.pending(user)
-	form := url.Values{
-		"scope": {"openid profile " + testScope}, "login_hint": {user}, "requested_expiry": {"120"},
-	}
+	form := url.Values{}
 	if message != "" {
 		form.Set("binding_message", message)
 	}
+	return g.start(user, form)
+}
+
+// pay is ask with the details of a payment.
+func (g *rig) pay(user, message string) (authReqID, id string) {
+	g.t.Helper()
+	return g.start(user, url.Values{"binding_message": {message}, "authorization_details": {payment}})
+}
+
+// start starts an authentication request with the given parameters and the usual ones.
+func (g *rig) start(user string, form url.Values) (authReqID, id string) {
+	g.t.Helper()
+	before := g.pending(user)
+	form.Set("scope", "openid profile "+testScope)
+	form.Set("login_hint", user)
+	form.Set("requested_expiry", "120")
 	r := httptest.NewRequest(http.MethodPost, testPublic+"/backchannel-authentication", strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth("bank", "s3cret")

@@ -36,6 +36,7 @@ func newRoutes() *routes {
 			"/":         {get: (*App).showList, page: true},
 			"/sign-in":  {get: (*App).showSignIn, post: (*App).signIn},
 			"/sign-out": {post: (*App).signOut},
+			"/events":   {get: (*App).serveEvents},
 		},
 		request:  &route{get: (*App).showRequest, page: true},
 		decision: &route{post: (*App).decide},

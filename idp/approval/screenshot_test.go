@@ -1,7 +1,6 @@
 package approval
 
 import (
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -10,16 +9,14 @@ import (
 )
 
 // payment are authorization details as a gateway sends them.
-const payment = `[{"type":"wire_transfer","amount":"1250.00","currency":"EUR","creditor":{"name":"Danny Ocean","iban":"DE89370400440532013000"},"reference":"Invoice 4711","request_digest":"n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"}]`
+const payment = `[{"type":"wire_transfer","amount":"1250.00","currency":"EUR","creditor_name":"Danny Ocean","creditor_iban":"DE89370400440532013000","reference":"Invoice 4711","request_digest":"n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg"}]`
 
-// withPayment shows those details for requests whose message starts with "Wire".
-func withPayment(_ *provider.Config, c *Config) {
-	c.Details = func(r *provider.Request) json.RawMessage {
-		if strings.HasPrefix(r.BindingMessage, "Wire") {
-			return json.RawMessage(payment)
-		}
-		return nil
-	}
+// withPayment declares their type.
+func withPayment(c *provider.Config, _ *Config) {
+	c.DetailsTypes = []provider.DetailsType{{Name: "wire_transfer", DisplayName: "Wire transfer", Fields: []provider.DetailsField{
+		{Name: "amount", Kind: provider.DetailAmount, Required: true}, {Name: "currency", Kind: provider.DetailCurrency},
+		{Name: "creditor_name"}, {Name: "creditor_iban"}, {Name: "reference"},
+	}}}
 }
 
 // TestScreenshots writes pictures of every page into the folder that
@@ -53,7 +50,7 @@ func shootAll(b *tab, shoot func(page string)) {
 	b.do(typeInto("username", "alice"), typeInto("password", "wrong"))
 	b.press(".primary")
 	shoot("signin-wrong")
-	_, early := b.g.ask("alice", "Wire to D. Ocean, invoice 4711")
+	_, early := b.g.pay("alice", "Wire to D. Ocean, invoice 4711")
 	b.signIn("/")
 	b.wait()
 	shoot("list-one")

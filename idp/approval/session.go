@@ -199,7 +199,11 @@ func (a *App) session(r *http.Request) (*session, error) {
 	if s.user.Disabled {
 		return nil, errNoSession
 	}
-	a.touch(ctx, s, now)
+	// What a page fetches by itself in the background is no use of the session:
+	// a phone that lies on a table shall sign out.
+	if r.Header.Get("Sec-Fetch-Dest") != "empty" {
+		a.touch(ctx, s, now)
+	}
 	return s, nil
 }
 

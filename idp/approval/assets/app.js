@@ -45,7 +45,7 @@
       } else if (bar) {
         // The buttons go, and the page comes back saying what happened.
         node.classList.add("over");
-        setTimeout(() => location.replace(location.pathname.replace(/\/decision$/, "")), 600);
+        setTimeout(() => location.replace(node.dataset.follow), 600);
       }
     };
     tick();
@@ -103,12 +103,35 @@
     input.form.addEventListener("submit", () => { input.type = "password"; });
   };
 
-  // The list renews itself while it is looked at. What has not changed stays in
-  // place, so that nothing moves under a finger.
+  // The server says which requests wait, at once and after each change. Only a
+  // page that is looked at listens: browsers allow few connections to a host.
+  const listen = (url, pending, failed) => {
+    let source = null;
+    const start = () => {
+      if (document.hidden || source) return;
+      source = new EventSource(url);
+      source.addEventListener("pending", (event) => pending(event.data ? event.data.split(" ") : []));
+      source.addEventListener("error", () => {
+        // While it is merely between two streams, it goes on by itself.
+        if (!source || source.readyState !== EventSource.CLOSED) return;
+        source = null;
+        setTimeout(() => { failed(); start(); }, 10000);
+      });
+    };
+    const stop = () => {
+      if (source) source.close();
+      source = null;
+    };
+    document.addEventListener("visibilitychange", () => document.hidden ? stop() : start());
+    addEventListener("pagehide", stop);
+    start();
+  };
+
+  // The list renews itself. What has not changed stays in place, so that nothing
+  // moves under a finger.
   const live = (list) => {
-    const signature = (node) => Array.from(all("a.card", node), (a) => a.href).join(" ");
+    const shown = () => Array.from(all("a.card", list), (card) => card.dataset.id).sort().join(" ");
     const renew = () => {
-      if (document.hidden) return;
       const request = new XMLHttpRequest();
       request.responseType = "document";
       request.open("GET", list.dataset.live);
@@ -118,17 +141,24 @@
           location.reload();
           return;
         }
-        if (signature(fresh) === signature(list)) return;
         document.title = request.responseXML.title;
-        const focused = document.activeElement && document.activeElement.href;
+        const focused = document.activeElement && document.activeElement.dataset.id;
         list.replaceChildren(...fresh.childNodes);
         ready(list);
-        for (const card of all("a.card", list)) if (card.href === focused) card.focus();
+        for (const card of all("a.card", list)) if (card.dataset.id === focused) card.focus();
       };
       request.send();
     };
-    setInterval(renew, 4000);
-    document.addEventListener("visibilitychange", renew);
+    listen(list.dataset.events, (ids) => {
+      if (ids.sort().join(" ") !== shown()) renew();
+    }, renew);
+  };
+
+  // A request that is decided elsewhere, or withdrawn, says so where it is open.
+  const follow = (form) => {
+    listen(form.dataset.events, (ids) => {
+      if (!ids.includes(form.dataset.id) && !form.dataset.sent) location.replace(form.dataset.follow);
+    }, () => {});
   };
 
   const ready = (root) => {
@@ -139,6 +169,6 @@
   for (const form of all("form[data-once]")) once(form);
   for (const button of all("[data-approve]")) arm(button);
   for (const button of all("[data-reveal]")) reveal(button);
-  const list = document.querySelector("[data-live]");
-  if (list) live(list);
+  for (const list of all("[data-live]")) live(list);
+  for (const form of all("[data-follow]")) follow(form);
 })();
