@@ -33,6 +33,7 @@ type nodeClient struct {
 	Method  string           `json:"method"`
 	Secret  string           `json:"secret,omitempty"`
 	Key     *jose.JSONWebKey `json:"key,omitempty"`
+	DPoP    bool             `json:"dpop,omitempty"`
 	IDToken string           `json:"-"` // algorithm of ID Tokens, the default if empty
 }
 
@@ -47,17 +48,16 @@ type nodeCase struct {
 
 // nodeResult is what openid-client made of it.
 type nodeResult struct {
-	Name        string         `json:"name"`
-	Error       string         `json:"error"`
-	Message     string         `json:"message"`
-	Status      int            `json:"status"`
-	Claims      map[string]any `json:"claims"`
-	Userinfo    map[string]any `json:"userinfo"`
-	TokenType   string         `json:"token_type"`
-	Scope       string         `json:"scope"`
-	AccessToken string         `json:"access_token"`
-	Refreshed   string         `json:"refreshed"`
-	Active      []bool         `json:"active"`
+	Name      string         `json:"name"`
+	Error     string         `json:"error"`
+	Message   string         `json:"message"`
+	Status    int            `json:"status"`
+	Claims    map[string]any `json:"claims"`
+	Userinfo  map[string]any `json:"userinfo"`
+	TokenType string         `json:"token_type"`
+	Scope     string         `json:"scope"`
+	Refreshed string         `json:"refreshed"`
+	Active    []bool         `json:"active"`
 }
 
 // What the user does with a request, by its binding message.
@@ -80,6 +80,8 @@ func TestOpenIDClient(t *testing.T) {
 		{ID: "poster", Method: provider.AuthSecretPost, Secret: secret, IDToken: "RS256"},
 		{ID: "signer-es256", Method: provider.AuthPrivateKeyJWT, Key: newJWK(t, jose.ES256), IDToken: "PS256"},
 		{ID: "signer-ps256", Method: provider.AuthPrivateKeyJWT, Key: newJWK(t, jose.PS256), IDToken: "EdDSA"},
+		{ID: "dpop-secret", Method: provider.AuthSecretBasic, Secret: secret, DPoP: true},
+		{ID: "dpop-signer", Method: provider.AuthPrivateKeyJWT, Key: newJWK(t, jose.ES256), DPoP: true},
 	}
 	s := newSite(t, func(c *provider.Config) {
 		c.Interval = time.Second
@@ -121,7 +123,7 @@ func TestOpenIDClient(t *testing.T) {
 func (n nodeClient) registration(t testing.TB) provider.Client {
 	t.Helper()
 	c := provider.Client{
-		ID: n.ID, AuthMethod: n.Method, Scopes: []string{"email"}, IDTokenSigningAlg: n.IDToken,
+		ID: n.ID, AuthMethod: n.Method, Scopes: []string{"email"}, IDTokenSigningAlg: n.IDToken, DPoPBound: n.DPoP,
 		GrantTypes: []string{provider.GrantCIBA, provider.GrantRefresh},
 	}
 	if n.Key == nil {
@@ -174,8 +176,12 @@ func checkNodeTokens(t *testing.T, s *site, c nodeCase, r nodeResult) {
 	if r.Userinfo["email"] != "alice@example.com" || r.Scope != "openid email" {
 		t.Errorf("userinfo %v, scope %q", r.Userinfo, r.Scope)
 	}
-	if r.TokenType != "bearer" { // openid-client makes it lower case
-		t.Errorf("token_type %q", r.TokenType)
+	want := "bearer" // openid-client makes it lower case
+	if c.DPoP {
+		want = "dpop"
+	}
+	if r.TokenType != want {
+		t.Errorf("token_type is %q, not %q", r.TokenType, want)
 	}
 	if r.Refreshed != "sub-alice" {
 		t.Errorf("subject after refreshing is %q", r.Refreshed)

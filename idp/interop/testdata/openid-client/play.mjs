@@ -42,7 +42,7 @@ async function play(issuer, c) {
   const tokens = await client.pollBackchannelAuthenticationGrant(config, started, undefined, options)
   const claims = tokens.claims()
   const userinfo = await client.fetchUserInfo(config, tokens.access_token, claims.sub, options)
-  const result = { claims, userinfo, token_type: tokens.token_type, scope: tokens.scope, access_token: tokens.access_token }
+  const result = { claims, userinfo, token_type: tokens.token_type, scope: tokens.scope }
 
   const refreshed = await client.refreshTokenGrant(config, tokens.refresh_token, undefined, options)
   const before = await client.tokenIntrospection(config, refreshed.access_token)
