@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,10 +15,11 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// newLiar starts an OpenID Provider that approves everything at once, with an ID
-// Token that was made out to another client. It is otherwise in order: signed
-// with the key that the provider publishes, of the right issuer, customer and
-// time. It returns the issuer URL.
+// newLiar starts an OpenID Provider that approves everything at once, and always
+// with an ID Token that must not count: asked for alice it is about mallory,
+// asked for anybody else it is made out to another client. It is otherwise in
+// order: signed with the key that the provider publishes, of the right issuer
+// and time. It returns the issuer URL.
 func newLiar(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -33,17 +35,17 @@ func newLiar(t *testing.T) string {
 	}
 	var issuer string
 	mux := http.NewServeMux()
-	answer := func(pattern string, body func() any) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+	answer := func(pattern string, body func(r *http.Request) any) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Cache-Control", "no-store")
-			err := json.NewEncoder(w).Encode(body())
+			err := json.NewEncoder(w).Encode(body(r))
 			if err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	answer("GET /.well-known/openid-configuration", func() any {
+	answer("GET /.well-known/openid-configuration", func(*http.Request) any {
 		return map[string]any{
 			"issuer":                              issuer,
 			"jwks_uri":                            issuer + "/jwks",
@@ -57,22 +59,28 @@ func newLiar(t *testing.T) string {
 			"subject_types_supported":                    []string{"public"},
 		}
 	})
-	answer("GET /jwks", func() any {
+	answer("GET /jwks", func(*http.Request) any {
 		return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}}
 	})
-	answer("POST /backchannel", func() any {
-		return map[string]any{"auth_req_id": "9f8e7d6c5b4a39281706f5e4d3c2b1a0", "expires_in": 60, "interval": 1}
+	answer("POST /backchannel", func(r *http.Request) any {
+		id := r.PostFormValue("login_hint") + "-9f8e7d6c5b4a39281706f5e4d3c2b1a0"
+		return map[string]any{"auth_req_id": id, "expires_in": 60, "interval": 1}
 	})
-	answer("POST /token", func() any {
+	answer("POST /token", func(r *http.Request) any {
 		now := time.Now()
+		subject, _, _ := strings.Cut(r.PostFormValue("auth_req_id"), "-")
+		audience := "another-gateway"
+		if subject == alice {
+			subject, audience = "mallory", "gateway"
+		}
 		idToken, err := jwt.Signed(signer).Claims(map[string]any{
-			"iss": issuer, "sub": alice, "aud": "another-gateway",
+			"iss": issuer, "sub": subject, "aud": audience,
 			"iat": now.Unix(), "auth_time": now.Unix(), "exp": now.Add(time.Minute).Unix(),
 		}).Serialize()
 		if err != nil {
 			t.Error(err)
 		}
-		return map[string]any{"access_token": "token-of-another-gateway", "token_type": "Bearer", "expires_in": 60, "id_token": idToken}
+		return map[string]any{"access_token": "token-that-must-not-count", "token_type": "Bearer", "expires_in": 60, "id_token": idToken}
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)

@@ -132,7 +132,7 @@ func startCaddy(p places) error {
 		"ADMIN":          p.admin,
 		"LOG_LEVEL":      level,
 		"INSTANT_HOLD":   p.instantHold.String(),
-		"GRACE_PERIOD":   "0", // this process ends anyway, and with it what it holds
+		"GRACE_PERIOD":   "0",         // this process ends anyway, and with it what it holds
 		"GATEWAY_SECRET": rand.Text(), // known to nobody but the two ends of this process
 		"XDG_DATA_HOME":  p.data,      // where Caddy and its modules keep everything
 	} {
