@@ -239,11 +239,17 @@ func testPostgresReadOnly(t *testing.T, server *storetest.PostgresServer) {
 func testPostgresSweep(t *testing.T, server *storetest.PostgresServer) {
 	p := openPostgres(t, server.Database(t), store.PostgresOptions{SweepInterval: 10 * time.Millisecond})
 	for _, id := range []string{"a", "b", "c"} {
-		r := &store.Record{Kind: "k", ID: id, Indexes: []store.Index{{Name: "n"}}, Expires: time.Now().Add(time.Hour)}
+		r := &store.Record{Kind: "k", ID: id, Indexes: []store.Index{{Name: "n", Value: "1"}}, Expires: time.Now().Add(time.Hour)}
 		if id == "c" {
 			r.Expires = time.Time{}
 		}
 		err := p.Create(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The entry that the record leaves goes, too.
+		r.Indexes = []store.Index{{Name: "n", Value: "2"}}
+		err = p.Update(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}
