@@ -2,6 +2,7 @@ package approval
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyciba/gateway/idp/provider"
@@ -22,6 +23,7 @@ type endView struct {
 	Kind    string // approved, denied, expired, lapsed, cancelled: part of message keys
 	Already bool   // this answers a decision that came second or too late
 	When    *moment
+	Granted []scopeView // permissions that were given
 	Others  int
 }
 
@@ -53,6 +55,11 @@ func (a *App) renderEnd(w http.ResponseWriter, r *http.Request, status int, s *s
 		v.Kind, when = "lapsed", req.ExpiresAt
 	default:
 		v.Kind = "expired"
+	}
+	for _, scope := range req.Scopes {
+		if v.Kind == "approved" && slices.Contains(req.Granted, scope.Name) {
+			v.Granted = append(v.Granted, a.scopeView(l, scope))
+		}
 	}
 	if v.Kind != "cancelled" {
 		moment := l.moment(when.Round(time.Second), now, a.cfg.Location)

@@ -39,6 +39,9 @@ func TestFlow(t *testing.T) {
 	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "<h1 class=\"title\" role=\"status\">Approved</h1>") {
 		t.Fatalf("end: %d\n%s", w.Code, w.Body)
 	}
+	if body := w.Body.String(); !strings.Contains(body, "Make this transfer") || strings.Contains(body, "Your profile") {
+		t.Errorf("the end does not say what was granted:\n%s", body)
+	}
 	status, tokens := g.redeem(authReqID)
 	if status != http.StatusOK || tokens["scope"] != "openid "+testScope {
 		t.Fatalf("tokens: %d %v", status, tokens)

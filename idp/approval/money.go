@@ -87,9 +87,11 @@ func iban(s string) (string, bool) {
 	}
 	var b strings.Builder
 	for i := range len(compact) {
-		if i > 0 && i%4 == 0 {
-			// A space that does not break would force the line wide; a plain
-			// one lets the number wrap between groups.
+		switch {
+		case i == 0 || i%4 != 0:
+		case len(compact)-i <= 4:
+			b.WriteRune('\u00a0') // the last group, often a short one, is not left alone on a line
+		default:
 			b.WriteByte(' ')
 		}
 		b.WriteByte(compact[i])

@@ -3,6 +3,7 @@ package approval
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyciba/gateway/idp/provider"
@@ -110,6 +111,16 @@ func (a *App) requestView(l *locale, s *session, req *provider.Request, scopes [
 	for _, scope := range scopes {
 		v.Scopes = append(v.Scopes, a.scopeView(l, scope))
 	}
+	// What deserves attention comes first.
+	slices.SortStableFunc(v.Scopes, func(a, b scopeView) int {
+		switch {
+		case a.Emphasize == b.Emphasize:
+			return 0
+		case a.Emphasize:
+			return -1
+		}
+		return 1
+	})
 	return v
 }
 

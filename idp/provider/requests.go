@@ -46,6 +46,10 @@ type Request struct {
 	Details              []Detail
 	AuthorizationDetails json.RawMessage
 
+	// Granted are the names of the scopes that were approved, in the order of
+	// the request. Nil unless the request was approved.
+	Granted []string
+
 	// CreatedAt and ExpiresAt bound the time for a decision.
 	CreatedAt, ExpiresAt time.Time
 
@@ -286,6 +290,7 @@ func (p *Provider) describe(h *heldRequest) *Request {
 		ACRValues:            slices.Clone(h.ACRValues),
 		Details:              p.describeDetails(h.Details),
 		AuthorizationDetails: slices.Clone(h.Details),
+		Granted:              slices.Clone(h.Granted),
 		CreatedAt:            time.UnixMilli(h.Created),
 		ExpiresAt:            h.expires(),
 		State:                h.stateAt(p.now()),
