@@ -37,7 +37,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.logger.Error("the store is not available", zap.Error(err))
 	}
 
-	err = g.engine.Serve(w, r, h.route, func(w http.ResponseWriter, approved *http.Request) error {
+	err = g.engine.Serve(withoutReadTimeout(w, r), r, h.route, func(w http.ResponseWriter, approved *http.Request) error {
 		// Placeholders of the handlers behind us read the request that Caddy
 		// made them for, so the approved request takes its place there, and
 		// leaves it with its token when it has been sent.

@@ -1,0 +1,45 @@
+package caddyciba
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// A request is held longer than the server's timeouts for idle connections, and
+// longer than it gives a caller to send the request: the caller has sent all of
+// it and now waits (style rule R20; regression tests for Caddy #8103, #8118).
+func TestHeldLongerThanServerTimeouts(t *testing.T) {
+	for _, timeouts := range []string{"read_body 1s", "read_body 1s\n\t\t\tread_body_idle 0s", "read_body_idle 1s\n\t\t\twrite_idle 1s", "idle 1s", "read_header 1s"} {
+		t.Run(timeouts, func(t *testing.T) {
+			op, b := newFakeOP(t), newBank(t)
+			start := time.Now()
+			op.decide = func(*fakeRequest) fakeDecision {
+				if time.Since(start) > 2500*time.Millisecond {
+					return approve
+				}
+				return pending
+			}
+			s := startSite(t, memoryStore+"\n\tservers {\n\t\ttimeouts {\n\t\t\t"+timeouts+"\n\t\t}\n\t}",
+				fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 10s\n}\nreverse_proxy %s", op.URL, b.addr()))
+			answers := map[string]<-chan answer{}
+			for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
+				done := make(chan answer, 1)
+				answers[method] = done
+				body := ""
+				if method == http.MethodPost {
+					body = transfer
+				}
+				go func() { done <- s.do(method, "/transfers", body, nil) }()
+			}
+			for method, done := range answers {
+				got := <-done
+				if got.err != nil || got.status != http.StatusCreated {
+					t.Errorf("%s: %+v", method, got)
+				}
+			}
+			b.wantCount(t, 3)
+		})
+	}
+}
