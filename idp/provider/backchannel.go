@@ -28,6 +28,8 @@ type authenticationRequest struct {
 	details        json.RawMessage
 	lifetime       time.Duration
 	bound          confirmation
+
+	notificationToken string
 }
 
 // authenticationResponse is the answer of CIBA Core 1.0 section 7.3.
@@ -117,12 +119,16 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if err != nil {
 		return nil, err
 	}
+	token, err := readNotificationToken(c, f.get("client_notification_token"))
+	if err != nil {
+		return nil, err
+	}
 	lifetime, err := p.readExpiry(f.get("requested_expiry"))
 	if err != nil {
 		return nil, err
 	}
 	return &authenticationRequest{
-		scope: scope, resources: resources, hint: h, bindingMessage: message, acrValues: acrValues, details: details, lifetime: lifetime,
+		scope: scope, resources: resources, hint: h, bindingMessage: message, acrValues: acrValues, details: details, notificationToken: token, lifetime: lifetime,
 	}, nil
 }
 
@@ -213,6 +219,13 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 	}
 	if !req.bound.none() {
 		h.Bound = &req.bound
+	}
+	if req.notificationToken != "" {
+		h.Ping, err = p.newPing(h.id, pingSecret{AuthReqID: authReqID, Token: req.notificationToken})
+		if err != nil {
+			return "", err
+		}
+		p.startOutbox(ctx)
 	}
 	record, err := h.storeRecord()
 	if err != nil {

@@ -21,6 +21,7 @@ const (
 // Token delivery modes (CIBA Core 1.0 section 5).
 const (
 	DeliveryPoll = "poll"
+	DeliveryPing = "ping"
 )
 
 // GrantCIBA is the grant type of CIBA Core 1.0 section 10.1.
@@ -92,6 +93,11 @@ type Client struct {
 	// LongPoll holds the polls of the client without being asked to.
 	LongPoll bool
 
+	// NotificationEndpoint is where pings go
+	// (backchannel_client_notification_endpoint): an https URL outside of
+	// closed networks, see Config.NotificationNetworks. Required for ping.
+	NotificationEndpoint string
+
 	// IDTokenSigningAlg is the algorithm of ID Tokens for the client.
 	// Default: the first of Config.SigningAlgs.
 	IDTokenSigningAlg string
@@ -153,8 +159,11 @@ func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsTy
 	if len(c.GrantTypes) == 0 {
 		c.GrantTypes = []string{GrantCIBA}
 	}
-	if c.DeliveryMode != DeliveryPoll {
+	if c.DeliveryMode != DeliveryPoll && c.DeliveryMode != DeliveryPing {
 		return nil, fmt.Errorf("unknown delivery mode %q", c.DeliveryMode)
+	}
+	if c.DeliveryMode == DeliveryPing && c.NotificationEndpoint == "" {
+		return nil, errors.New("a notification endpoint is required for ping")
 	}
 	for _, grant := range c.GrantTypes {
 		_, ok := grants[grant]

@@ -3,10 +3,12 @@ package provider
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"strings"
@@ -86,6 +88,15 @@ type Config struct {
 	// CompareUserCode compares a user code with User.UserCodeHash. Without it user
 	// codes are neither asked for nor looked at.
 	CompareUserCode func(hash, code []byte) (bool, error)
+
+	// NotificationNetworks opens networks to pings, for clients whose endpoint is
+	// in a private network or on the same host. Pings go nowhere else but to
+	// public addresses.
+	NotificationNetworks []netip.Prefix
+
+	// NotificationRoots are the certificate authorities that client notification
+	// endpoints are verified with. Default: those of the system.
+	NotificationRoots *x509.CertPool
 
 	// RequestLifetime is how long an authentication request waits for a
 	// decision if the client asks for nothing else. Default: 300s.
@@ -231,6 +242,14 @@ func (c Config) Validate() error {
 	errs = append(errs, err)
 	_, err = compileClients(c.Clients, scopes, types)
 	errs = append(errs, err)
+	for _, client := range c.Clients {
+		if client.NotificationEndpoint != "" {
+			err = checkCallbackURL(client.NotificationEndpoint, c.NotificationNetworks)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("client %q: %w", client.ID, err))
+			}
+		}
+	}
 	_, err = compileHintIssuers(c.HintIssuers)
 	errs = append(errs, err)
 	return errors.Join(errs...)

@@ -66,7 +66,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		CertificateBound:    true,
 		RequestAlgs:         signingAlgs,
 		UserCode:            p.usesUserCodes(),
-		DeliveryModes:       []string{DeliveryPoll},
+		DeliveryModes:       []string{DeliveryPoll, DeliveryPing},
 		GrantTypes:          []string{GrantCIBA, GrantRefresh},
 		ResponseTypes:       []string{}, // there is no authorization endpoint
 		SubjectTypes:        []string{"public"},

@@ -143,21 +143,40 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by red
 			return nil, unavailable(err)
 		}
 	}
-	err = p.move(ctx, h, StateRedeemed, func(r *requestRecord) {
+	err = p.useUp(ctx, h, func(r *requestRecord) {
 		r.Redeemed = now.UnixMilli()
 		r.Refresh = refresh
 		r.KeepUntil = p.keepUntil(now, refresh)
 	})
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		// Only redemption and expiry lead on from approved.
-		return nil, errUnknownAuthReqID.because(err)
-	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	p.log.Info("request redeemed",
 		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
 	return tokens, nil
+}
+
+// useUp takes an approved request to redeemed. It tries again if the write that
+// came first was a note about the ping: the client often comes while we write down
+// that we have told it.
+func (p *Provider) useUp(ctx context.Context, h *heldRequest, change func(*requestRecord)) error {
+	for {
+		err := p.move(ctx, h, StateRedeemed, change)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			return unavailable(err)
+		}
+		current, err := p.reload(ctx, h)
+		if err != nil {
+			return err
+		}
+		if current.stateAt(p.now()) != StateApproved {
+			return errUnknownAuthReqID
+		}
+		*h = *current
+	}
 }
 
 // checkNarrowing refuses a token request that names scopes beyond the approved

@@ -18,7 +18,8 @@ type background struct {
 }
 
 // run calls f in a goroutine, unless the background was closed. The context
-// carries the values of ctx, and ends after timeout or with close.
+// carries the values of ctx, and ends after timeout, if that is not zero, or with
+// close.
 func (b *background) run(ctx context.Context, timeout time.Duration, f func(ctx context.Context)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -26,8 +27,12 @@ func (b *background) run(ctx context.Context, timeout time.Duration, f func(ctx 
 		return
 	}
 	b.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
+		if timeout > 0 {
+			ctx, cancel = context.WithTimeout(ctx, timeout)
+			defer cancel()
+		}
 		b.wg.Go(func() {
 			select {
 			case <-b.done:

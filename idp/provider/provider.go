@@ -34,6 +34,8 @@ type Provider struct {
 	keyLoad sync.Mutex // held while keys are loaded, never while they are used
 
 	background background
+	callbacks  *http.Client
+	outbox     sync.Once
 	heldPolls  atomic.Int64
 }
 
@@ -56,6 +58,7 @@ func New(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	p := &Provider{cfg: cfg, log: cfg.Logger, base: issuer.Path}
+	p.callbacks = newCallbackClient(cfg.NotificationNetworks, cfg.NotificationRoots)
 	p.background.done = make(chan struct{})
 	p.scopes, err = compileScopes(cfg.Scopes)
 	if err != nil {
@@ -118,9 +121,12 @@ func collectSigningAlgs(cfg Config) []string {
 	return unique
 }
 
-// Start reads the signing keys from the store and makes those that are missing.
+// Start reads the signing keys from the store, makes those that are missing, and
+// begins to send pings. What goes on in the background ends with Close, not with
+// the context.
 // It may be called again after an error.
 func (p *Provider) Start(ctx context.Context) error {
+	p.startOutbox(ctx)
 	_, err := p.keys(ctx)
 	return err
 }

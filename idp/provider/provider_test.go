@@ -39,7 +39,7 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 	lists := map[string]string{
-		"backchannel_token_delivery_modes_supported":                      "poll",
+		"backchannel_token_delivery_modes_supported":                      "poll ping",
 		"grant_types_supported":                                           provider.GrantCIBA + " refresh_token",
 		"id_token_signing_alg_values_supported":                           "ES256 PS256",
 		"token_endpoint_auth_methods_supported":                           "client_secret_basic client_secret_post private_key_jwt",

@@ -45,8 +45,9 @@ const (
 // edges are the legal changes of state.
 var edges = map[State][]State{
 	StatePending:  {StateApproved, StateDenied, StateExpired, StateCancelled},
-	StateApproved: {StateRedeemed, StateExpired, StateCancelled},
-	StateRedeemed: {StateRedeemed}, // its refresh token changes, or its tokens are revoked
+	StateApproved: {StateRedeemed, StateExpired, StateCancelled, StateApproved}, // its ping is sent
+	StateDenied:   {StateDenied},                                                // its ping is sent
+	StateRedeemed: {StateRedeemed},                                              // its refresh token changes, or its tokens are revoked
 }
 
 // requestRecord is an authentication request as it lies in the store. Times are
@@ -73,6 +74,7 @@ type requestRecord struct {
 	Redeemed int64    `json:"redeemed,omitempty"`
 	Revoked  int64    `json:"revoked,omitempty"`
 
+	Ping      *pingState    `json:"ping,omitempty"`
 	Refresh   *refreshState `json:"refresh,omitempty"`
 	KeepUntil int64         `json:"keep_until,omitempty"` // for as long as tokens are good
 }
@@ -172,6 +174,9 @@ func (h *heldRequest) storeRecord() (*store.Record, error) {
 	if h.State == StatePending {
 		r.Indexes = []store.Index{pendingIndex(h.Subject)}
 	}
+	if h.owesPing() {
+		r.Indexes = []store.Index{outboxIndex}
+	}
 	return r, nil
 }
 
@@ -188,6 +193,9 @@ func (p *Provider) move(ctx context.Context, h *heldRequest, to State, change fu
 	}
 	next := *h
 	next.State = to
+	if to == StateExpired || to == StateCancelled || to == StateRedeemed {
+		next.Ping = nil // there is nothing left to tell
+	}
 	if change != nil {
 		change(&next.requestRecord)
 	}
