@@ -72,6 +72,10 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
+	err = c.checkContext(req)
+	if err != nil {
+		return err
+	}
 	req.bound, err = p.startConfirmation(r, c)
 	if err != nil {
 		return err

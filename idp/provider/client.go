@@ -111,6 +111,9 @@ type Client struct {
 	// token endpoint, and binds its tokens to it (RFC 8705 section 3.4).
 	CertificateBound bool
 
+	// Profile, if set, is ProfileFAPICIBA. Default: Config.Profile.
+	Profile string
+
 	// Resource says that the client is this resource server, and may introspect
 	// access tokens that have it as an audience.
 	Resource string

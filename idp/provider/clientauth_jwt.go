@@ -75,15 +75,11 @@ func (p *Provider) checkAssertion(ctx context.Context, c *client, creds *credent
 	if c.AuthMethod != AuthPrivateKeyJWT {
 		return errWrongMethod
 	}
-	algs := signingAlgs
-	if c.AuthSigningAlg != "" {
-		algs = []string{c.AuthSigningAlg}
-	}
 	typ := creds.jwt.header.Typ
 	if typ != "" && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "client-authentication+jwt") {
 		return fmt.Errorf("%w: it is of another type", errWrongAssertion)
 	}
-	err := creds.jwt.verify(c.keys, algs)
+	err := creds.jwt.verify(c.keys, c.jwtAlgs(c.AuthSigningAlg))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWrongAssertion, err)
 	}

@@ -135,6 +135,10 @@ type Config struct {
 	// can reach. A request whose acr_values name none of them is refused.
 	ACRValues []string
 
+	// Profile is the profile of all clients that have none of their own:
+	// ProfileFAPICIBA, or none.
+	Profile string
+
 	// AssertionAudience says which audiences of client assertions are taken:
 	// AudienceCore or AudienceIssuer. Default: AudienceCore.
 	AssertionAudience string
@@ -240,9 +244,14 @@ func (c Config) Validate() error {
 	errs = append(errs, err)
 	types, err := compileDetailsTypes(c.DetailsTypes)
 	errs = append(errs, err)
-	_, err = compileClients(c.Clients, scopes, types)
+	clients, err := compileClients(c.Clients, scopes, types)
 	errs = append(errs, err)
-	for _, client := range c.Clients {
+	c.applyProfile(clients)
+	for _, client := range clients {
+		err = client.checkProfile(collectSigningAlgs(c)[0])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("client %q: %w", client.ID, err))
+		}
 		if client.NotificationEndpoint != "" {
 			err = checkCallbackURL(client.NotificationEndpoint, c.NotificationNetworks)
 			if err != nil {
@@ -253,6 +262,15 @@ func (c Config) Validate() error {
 	_, err = compileHintIssuers(c.HintIssuers)
 	errs = append(errs, err)
 	return errors.Join(errs...)
+}
+
+// applyProfile gives the clients without a profile that of the provider.
+func (c Config) applyProfile(clients map[string]*client) {
+	for _, client := range clients {
+		if client.Profile == "" {
+			client.Profile = c.Profile
+		}
+	}
 }
 
 func (c Config) validateLifetimes() []error {

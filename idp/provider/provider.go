@@ -72,6 +72,7 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.applyProfile(p.clients)
 	p.hintIssuers, err = compileHintIssuers(cfg.HintIssuers)
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func (p *Provider) unwrapRequest(ctx context.Context, c *client, f *form) (*form
 
 // requireSigned reports whether unsigned requests of the client are refused.
 func (c *client) requireSigned() bool {
-	return c.RequireSignedRequests || c.RequestSigningAlg != ""
+	return c.fapi() || c.RequireSignedRequests || c.RequestSigningAlg != ""
 }
 
 // checkRequestObject verifies a request object and returns its parameters (CIBA
@@ -70,11 +70,7 @@ func (p *Provider) checkRequestObject(ctx context.Context, c *client, token stri
 	if typ != "" && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "oauth-authz-req+jwt") {
 		return nil, errors.New("JWT is of another type")
 	}
-	algs := signingAlgs
-	if c.RequestSigningAlg != "" {
-		algs = []string{c.RequestSigningAlg}
-	}
-	err = jwt.verify(c.keys, algs)
+	err = jwt.verify(c.keys, c.jwtAlgs(c.RequestSigningAlg))
 	if err != nil {
 		return nil, err
 	}
