@@ -213,14 +213,36 @@ func signInByBrowser(t *testing.T, tab context.Context, p places) {
 // signed in before the request came, so the app asks for the password again.
 func approveByBrowser(t *testing.T, tab context.Context) {
 	t.Helper()
-	// The button does nothing for a moment after it has appeared.
-	approve := chromedp.CSS(`button[value=approve]:not([aria-disabled])`)
-	browse(t, tab, "approve",
-		chromedp.Click(approve, chromedp.NodeVisible),
-		chromedp.SendKeys(chromedp.CSS(`input[name=password]`), customerPassword, chromedp.NodeVisible),
-		chromedp.Click(approve, chromedp.NodeVisible),
-		chromedp.WaitNotPresent(chromedp.CSS(`button[value=approve]`)),
-	)
+	password := chromedp.CSS(`input[name=password]`)
+	pressApprove(t, tab, `document.querySelector("input[name=password]") !== null`)
+	browse(t, tab, "give the password", chromedp.SendKeys(password, customerPassword, chromedp.NodeVisible))
+	pressApprove(t, tab, `document.querySelector("button[value=approve]") === null`)
+}
+
+// pressApprove clicks Approve until a condition in the page holds. Approve does
+// nothing for a moment after it has appeared or the window got the focus, and
+// then it is clicked again, as a person would.
+func pressApprove(t *testing.T, tab context.Context, until string) {
+	t.Helper()
+	armed := `document.querySelector("button[value=approve]:not([aria-disabled])") !== null`
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		// A page that is just being left answers neither question.
+		done, err := chromedp.Run(tab, chromedp.Evaluate[bool](until))
+		if err == nil && done {
+			return
+		}
+		ready, err := chromedp.Run(tab, chromedp.Evaluate[bool](armed))
+		if err != nil || !ready {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(tab, 2*time.Second)
+		err = chromedp.Do(ctx, chromedp.Click(chromedp.CSS(`button[value=approve]`), chromedp.NodeVisible))
+		cancel()
+		if err != nil {
+			t.Logf("clicking Approve: %v", err)
+		}
+	}
+	t.Fatalf("Approve had no effect:\n%s", screenText(tab))
 }
 
 // openRequest waits until the list holds one request, opens it, and makes sure
