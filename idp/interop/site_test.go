@@ -2,14 +2,9 @@ package interop_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
+	"github.com/caddyciba/gateway/idp/interop/suite"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -43,10 +39,17 @@ func newSite(t testing.TB, change func(*provider.Config), decide func(*provider.
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, certPEM := serverCertificate(t)
+	certificate, err := suite.NewCertificate("op", time.Now(), []string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair([]byte(certificate.Certificate), []byte(certificate.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &site{issuer: "https://" + listener.Addr().String()}
 	s.certFile = filepath.Join(t.TempDir(), "server.pem")
-	err = os.WriteFile(s.certFile, certPEM, 0o600)
+	err = os.WriteFile(s.certFile, []byte(certificate.Certificate), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +76,12 @@ func newSite(t testing.TB, change func(*provider.Config), decide func(*provider.
 	}
 	server := &http.Server{
 		Handler: s.Provider, ErrorLog: log.New(&testWriter{t}, "", 0), ReadHeaderTimeout: 10 * time.Second,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}},
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}},
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.ServeTLS(listener, "", "") }()
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certPEM)
+	roots.AppendCertsFromPEM([]byte(certificate.Certificate))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	s.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	t.Cleanup(func() {
@@ -103,26 +106,4 @@ type testWriter struct{ t testing.TB }
 func (w *testWriter) Write(line []byte) (int, error) {
 	w.t.Logf("server: %s", line)
 	return len(line), nil
-}
-
-// serverCertificate returns a self-signed RSA certificate for 127.0.0.1.
-func serverCertificate(t testing.TB) (tls.Certificate, []byte) {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "interop"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, certPEM
 }
