@@ -119,11 +119,7 @@ func (a *App) Start() error {
 	defer cancel()
 	for _, g := range a.gates {
 		g.reports.Store(a.reports)
-		err := g.settleRest(ctx)
-		if err != nil {
-			a.logger.Error("the store is not available; requests that need approval are refused until it is",
-				zap.String("issuer", g.issuer), zap.Error(err))
-		}
+		g.settleRest(ctx)
 	}
 	return nil
 }

@@ -28,6 +28,11 @@
 //	{http.*}, {env.*}, …      all of Caddy's own, but unknown and empty ones
 //	                          refuse the request
 //
+// On approved requests, for the handlers behind the gate and logs:
+//
+//	{http.ciba.transaction}   the transaction's identifier
+//	{ciba.claims.NAME}        a claim of the customer's ID Token
+//
 // On refusals, for error routes and logs:
 //
 //	{http.ciba.error}         the kind of problem, such as approval-denied
@@ -36,6 +41,8 @@
 //	{http.ciba.state}         the state of the transaction
 //	{http.ciba.transaction}   the transaction's identifier
 //	{http.ciba.retry_after}   seconds, or 0
+//
+// The access log gets the fields ciba_transaction and ciba_error.
 //
 // # Events
 //

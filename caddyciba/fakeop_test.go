@@ -138,6 +138,17 @@ func (op *fakeOP) authenticated(w http.ResponseWriter, r *http.Request) bool {
 	if ok && id == testClientID && secret == testClientSecret {
 		return true
 	}
+	assertion := r.PostFormValue("client_assertion")
+	if assertion != "" {
+		token, err := jwt.ParseSigned(assertion, []jose.SignatureAlgorithm{jose.ES256})
+		if err == nil {
+			var claims jwt.Claims
+			err = token.Claims(op.key.Public(), &claims)
+			if err == nil && claims.Subject == testClientID {
+				return true
+			}
+		}
+	}
 	reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
 	return false
 }

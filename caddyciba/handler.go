@@ -46,7 +46,8 @@ func init() {
 // Refusals run the server's error routes. Where there are none, or they leave
 // the answer empty, the answer is a problem document (RFC 9457).
 //
-// This handler sets the following placeholders on refusals:
+// This handler sets the following placeholders, all on refusals, the transaction
+// and the claims on approved requests:
 //
 // Placeholder | Description
 // ------------|-------------
@@ -56,6 +57,7 @@ func init() {
 // `{http.ciba.state}` | The state of the transaction, such as `denied`
 // `{http.ciba.transaction}` | The transaction's identifier
 // `{http.ciba.retry_after}` | Seconds after which trying again makes sense, or 0
+// `{ciba.claims.NAME}` | A claim of the customer's ID Token
 //
 // In `customer` and `message`, `{ciba.body.PATH}` stands for a field of the
 // request's JSON body: names and array indexes, joined by dots, as in

@@ -1,14 +1,12 @@
 package caddyciba
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -42,8 +40,7 @@ type gate struct {
 	// exclusive says that no other process can use the store.
 	exclusive bool
 
-	settling sync.Mutex
-	settled  atomic.Bool
+	rest rest
 
 	// reports belongs to the newest configuration that has started.
 	reports atomic.Pointer[reporter]
@@ -192,31 +189,6 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 		return nil, err
 	}
 	return g, nil
-}
-
-// settleRest settles what an earlier process has left behind, once it succeeds
-// with it: what was being sent when that process ended is in doubt now. While
-// somebody else is at it, nobody waits.
-func (g *gate) settleRest(ctx context.Context) error {
-	if g.settled.Load() || !g.settling.TryLock() {
-		return nil
-	}
-	defer g.settling.Unlock()
-	found, err := g.engine.Journal().Recover(ctx, g.exclusive)
-	logger := g.reports.Load().logger
-	for _, id := range found.InDoubt {
-		logger.Error("a request was being sent when its process ended; whether it was carried out is not known, and it is not sent again",
-			zap.String("transaction", id), zap.String("issuer", g.issuer))
-	}
-	if len(found.Failed) > 0 {
-		logger.Warn("requests were waiting for approval when their process ended; nothing was sent",
-			zap.Strings("transactions", found.Failed), zap.String("issuer", g.issuer))
-	}
-	if err != nil {
-		return fmt.Errorf("settling transactions of an earlier process: %w", err)
-	}
-	g.settled.Store(true)
-	return nil
 }
 
 // Destruct implements caddy.Destructor: nobody uses the gate any more.

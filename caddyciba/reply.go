@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"go.uber.org/zap"
 
@@ -49,22 +48,6 @@ func refuse(w http.ResponseWriter, r *http.Request, refusal *stepup.Refusal) err
 		stepup.WriteProblem(w, r, refusal)
 	}
 	return nil
-}
-
-// describe tells the rest of Caddy what happened: placeholders for error
-// routes, and fields of the access log.
-func describe(r *http.Request, refusal *stepup.Refusal) {
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set("http.ciba.error", string(refusal.Problem))
-		repl.Set("http.ciba.title", refusal.Title)
-		repl.Set("http.ciba.detail", refusal.Detail)
-		repl.Set("http.ciba.state", string(refusal.State))
-		repl.Set("http.ciba.transaction", refusal.Transaction)
-		repl.Set("http.ciba.retry_after", strconv.Itoa(int(refusal.RetryAfter.Seconds())))
-	}
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Set(zap.String("ciba_error", string(refusal.Problem)))
-	}
 }
 
 // original undoes what directives have done to method and target, as the server

@@ -1,0 +1,110 @@
+package caddyciba
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyciba/gateway/caddyciba/stepup"
+)
+
+// buildRoute translates the settings for the engine, once.
+func (h *Handler) buildRoute() (*stepup.Route, error) {
+	customer, err := parseTemplate(h.Customer)
+	if err != nil {
+		return nil, fmt.Errorf("customer: %w", err)
+	}
+	message, err := parseTemplate(h.Message)
+	if err != nil {
+		return nil, fmt.Errorf("message: %w", err)
+	}
+	headers, err := h.headerTemplates()
+	if err != nil {
+		return nil, err
+	}
+	route := &stepup.Route{
+		Name:       cmp.Or(h.Provider, h.Issuer),
+		MaxBody:    h.MaxBody,
+		Hold:       time.Duration(h.Hold),
+		Scope:      h.Scope,
+		ACR:        h.ACR,
+		NoToken:    h.Token == off,
+		SetHeaders: headers.set,
+		Headers:    headers.names(),
+		Ask: func(ctx context.Context, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
+			question, err := ask(ctx, customer, message, s, d)
+			if err != nil {
+				return stepup.Ask{}, err
+			}
+			switch h.Subject {
+			case off:
+			case defaultSubject:
+				question.Subject = question.Customer
+			default:
+				question.Claims = map[string]string{h.Subject: question.Customer}
+			}
+			return question, nil
+		},
+	}
+	if !route.NoToken {
+		route.TokenHeader = h.Token
+	}
+	return route, nil
+}
+
+// ask fills in who has to approve and what they are shown.
+func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
+	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return stepup.Ask{}, errors.New("request has no replacer")
+	}
+	caller, _ := repl.GetString("http.auth.user.id")
+	who, err := customer.fill(d.Lookup, repl.GetString)
+	if nobody(err) {
+		// The engine refuses a request that concerns nobody.
+		return stepup.Ask{Caller: caller}, nil
+	}
+	if err != nil {
+		return stepup.Ask{}, fmt.Errorf("customer: %w", err)
+	}
+	if message.source == "" {
+		return stepup.Ask{Customer: who, Caller: caller, Message: plainMessage(s)}, nil
+	}
+	what, err := message.fill(d.Lookup, repl.GetString)
+	if err != nil {
+		return stepup.Ask{}, fmt.Errorf("message: %w", err)
+	}
+	return stepup.Ask{Customer: who, Caller: caller, Message: what}, nil
+}
+
+// maxPlainMessage leaves room for the digest behind a message.
+const maxPlainMessage = 100
+
+// plainMessage says what a request is about where the operator has not: method,
+// host and path. A path that is too long to be shown in full is left out. The
+// query always is, because some APIs keep secrets there; the approval is bound
+// to it all the same.
+func plainMessage(s *stepup.Snapshot) string {
+	message := s.Method() + " " + s.Host()
+	path, _, _ := strings.Cut(s.Target(), "?")
+	if len(message)+len(path) > maxPlainMessage {
+		return message
+	}
+	return message + path
+}
+
+// nobody reports whether a customer is missing because the server has not said
+// who they are. A field that is missing in the body is another matter: it makes
+// the request unreadable.
+func nobody(err error) bool {
+	p, ok := errors.AsType[*placeholderError](err)
+	if !ok || strings.HasPrefix(p.key, bodyPrefix) {
+		return false
+	}
+	return errors.Is(p, errEmptyPlaceholder) || errors.Is(p, errUnknownPlaceholder)
+}
