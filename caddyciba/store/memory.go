@@ -68,11 +68,13 @@ func (m *Memory) Create(ctx context.Context, r *Record) error {
 		return err
 	}
 	key := recordKey{r.Kind, r.ID}
+	// Once it is stored, the next Update may replace the record's indexes.
+	indexes := uniqueIndexes(r.Indexes)
 	stored := &memoryRecord{
 		key:     key,
 		version: 1,
 		data:    cloneData(r.Data),
-		indexes: uniqueIndexes(r.Indexes),
+		indexes: indexes,
 		expires: toMillis(r.Expires),
 		place:   -1,
 	}
@@ -81,7 +83,7 @@ func (m *Memory) Create(ctx context.Context, r *Record) error {
 		return err
 	}
 	r.Version = 1
-	m.watches.changed(r.Kind, r.ID, before, stored.indexes)
+	m.watches.changed(r.Kind, r.ID, before, indexes)
 	return nil
 }
 
