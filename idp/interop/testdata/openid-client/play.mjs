@@ -1,7 +1,12 @@
 // Plays CIBA flows by openid-client. Reads {issuer, cases} as JSON from standard
 // input, plays all cases at once, and prints one line of JSON for each.
-import * as client from 'openid-client'
+import { webcrypto } from 'node:crypto'
 import { text } from 'node:stream/consumers'
+import * as client from 'openid-client'
+
+// Node.js 18, as Debian has it, keeps its Web Crypto API in a module.
+globalThis.crypto ??= webcrypto
+globalThis.CryptoKey ??= webcrypto.CryptoKey
 
 const algorithms = {
   ES256: { name: 'ECDSA', namedCurve: 'P-256' },
