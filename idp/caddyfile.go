@@ -35,7 +35,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 	return handler, nil
 }
 
-// UnmarshalCaddyfile reads the directive. The README describes every option.
+// UnmarshalCaddyfile reads the directive. Caddyfile.example explains every option.
 //
 //	ciba_idp [<matcher>] [<issuer>] {
 //		issuer                <url>
