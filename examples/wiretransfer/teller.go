@@ -79,17 +79,9 @@ func newTeller(gateway string) *teller {
 	}
 }
 
-// post sends a JSON body and waits for the answer, however long a customer
-// takes. The headers come in pairs of name and value.
-func (t *teller) post(ctx context.Context, path, body string, headers ...string) (*answer, error) {
-	return t.do(ctx, "POST", path, body, headers...)
-}
-
-// get reads something.
-func (t *teller) get(ctx context.Context, path string) (*answer, error) {
-	return t.do(ctx, "GET", path, "")
-}
-
+// do sends a request, with a body as JSON, and waits for the answer, however long
+// a customer takes. The target is sent as it is written. The headers come in
+// pairs of name and value.
 func (t *teller) do(ctx context.Context, method, path, body string, headers ...string) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, t.gateway, strings.NewReader(body))
 	if err != nil {
