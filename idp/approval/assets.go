@@ -35,6 +35,7 @@ var contentTypes = map[string]string{
 	".css":         "text/css; charset=utf-8",
 	".js":          "text/javascript; charset=utf-8",
 	".svg":         "image/svg+xml",
+	".png":         "image/png",
 	".webmanifest": "application/manifest+json",
 }
 
@@ -57,6 +58,18 @@ func loadAssets(base string, brand Brand, th theme) (*assets, error) {
 	s.add(base, "app.css", append([]byte(th.css()), css...))
 	s.add(base, "app.js", js)
 	s.add(base, "icon.svg", icon)
+	icons := []map[string]string{{"src": s.urls["icon.svg"], "sizes": "any", "type": "image/svg+xml"}}
+	for _, side := range []int{180, 192, 512} {
+		size := strconv.Itoa(side)
+		drawn, err := iconPNG(th.accent, side)
+		if err != nil {
+			return nil, err
+		}
+		s.add(base, "icon-"+size+".png", drawn)
+		icons = append(icons, map[string]string{
+			"src": s.urls["icon-"+size+".png"], "sizes": size + "x" + size, "type": "image/png", "purpose": "any maskable",
+		})
+	}
 	manifest, err := json.Marshal(map[string]any{
 		"name":             brand.Name,
 		"short_name":       brand.Name,
@@ -66,9 +79,7 @@ func loadAssets(base string, brand Brand, th theme) (*assets, error) {
 		"display":          "standalone",
 		"theme_color":      th.accent.String(),
 		"background_color": lightPage.String(),
-		"icons": []map[string]string{
-			{"src": s.urls["icon.svg"], "sizes": "any", "type": "image/svg+xml", "purpose": "any"},
-		},
+		"icons":            icons,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the manifest: %w", err)

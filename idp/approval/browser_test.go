@@ -284,3 +284,32 @@ func TestBrowserForeignSite(t *testing.T) {
 	b.forgive("403")
 	b.pendingStill(id, "form of another site")
 }
+
+// What is decided on another device, or withdrawn, says so where it is open.
+func TestBrowserDecidedElsewhere(t *testing.T) {
+	b := newTab(t)
+	_, id := b.g.ask("alice", "Sign in at counter 7")
+	b.signIn("/requests/" + id)
+	b.has("wants your approval")
+	err := b.g.provider.Deny(context.Background(), "sub-alice", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.has("You denied this")
+}
+
+// U06: a double click is one decision, and its answer is what is seen.
+func TestBrowserDoubleClick(t *testing.T) {
+	b := newTab(t)
+	_, id := b.g.ask("alice", "Sign in at counter 7")
+	b.signIn("/requests/" + id)
+	b.wait()
+	_, err := chromedp.RunResponse(b.ctx, chromedp.DoubleClick(chromedp.CSS("[data-approve]")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.has("Approved")
+	if strings.Contains(b.text(), "already") {
+		t.Errorf("the second click was sent:\n%s", b.text())
+	}
+}
