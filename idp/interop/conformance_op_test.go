@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ type conformanceOP struct {
 	roots    *x509.CertPool
 	receiver *suite.Receiver
 	configs  map[suite.Variant]*suite.Config
+	sabotage atomic.Pointer[sabotage]
 }
 
 // sleeper is a clock that goes by only when somebody sleeps.
@@ -118,8 +120,8 @@ func newConformanceOP(t *testing.T) *conformanceOP {
 			t.Errorf("closing store: %v", err)
 		}
 	})
-	serve(t, plain, onPlain, conformanceTLS(pair, tls.RequestClientCert))
-	serve(t, mtls, onMTLS, conformanceTLS(pair, tls.RequestClientCert))
+	serve(t, plain, op.sabotaged(onPlain), op.tls(pair, tls.RequestClientCert))
+	serve(t, mtls, op.sabotaged(onMTLS), op.tls(pair, tls.RequestClientCert))
 	serve(t, pings, op.receiver, conformanceTLS(pair, tls.NoClientCert))
 	t.Cleanup(accounts.Client.CloseIdleConnections)
 	return op

@@ -107,8 +107,9 @@ func (s *Suite) Close() {
 	}
 }
 
-// Run runs one module.
-func (s *Suite) Run(t *testing.T, m Module) {
+// Run runs one module and reports to t what the provider does wrong. Like a test
+// function it ends its goroutine when it can't go on.
+func (s *Suite) Run(t testing.TB, m Module) {
 	t.Helper()
 	r := &run{Suite: s, TB: t}
 	if s.inbox != nil {
