@@ -3,6 +3,7 @@ package provider
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,8 +57,12 @@ type Client struct {
 	SecretHashes []SecretHash
 
 	// JWKS is the client's JSON Web Key Set of public keys, for
-	// private_key_jwt.
+	// private_key_jwt and signed requests. For self_signed_tls_client_auth
+	// its keys have certificates (x5c).
 	JWKS json.RawMessage
+
+	// CertificateSubject names the certificate of a client of AuthTLS.
+	CertificateSubject CertificateSubject
 
 	// AuthSigningAlg, if set, is the only algorithm that client assertions may
 	// be signed with. Default: ES256, PS256, EdDSA and RS256.
@@ -126,6 +131,9 @@ type Client struct {
 type client struct {
 	Client
 	keys []jose.JSONWebKey
+
+	// recognizes tells the certificate of a client of AuthTLS from others.
+	recognizes func(*x509.Certificate) bool
 }
 
 // compileClients checks clients and returns them by id.
@@ -227,6 +235,16 @@ func (c *client) compileCredentials() error {
 		if len(c.keys) == 0 {
 			return errors.New("a JWKS is required for " + c.AuthMethod)
 		}
+	case AuthTLS:
+		recognize, err := c.CertificateSubject.compile()
+		if err != nil {
+			return err
+		}
+		c.recognizes = recognize
+	case AuthSelfSignedTLS:
+		if !slices.ContainsFunc(c.keys, func(k jose.JSONWebKey) bool { return len(k.Certificates) > 0 }) {
+			return errors.New("a JWKS with a certificate (x5c) is required for " + c.AuthMethod)
+		}
 	default:
 		return fmt.Errorf("unknown authentication method %q", c.AuthMethod)
 	}
@@ -264,7 +282,8 @@ func parsePublicKeys(data []byte) ([]jose.JSONWebKey, error) {
 			return nil, fmt.Errorf("key id %q is given twice", key.KeyID)
 		}
 		ids[key.KeyID] = true
-		if len(keyAlgs(key)) == 0 {
+		if len(keyAlgs(key)) == 0 && len(key.Certificates) == 0 {
+			// A key that stands for a certificate signs nothing for us.
 			return nil, fmt.Errorf("key %q fits none of the supported algorithms", key.KeyID)
 		}
 		keys = append(keys, key)

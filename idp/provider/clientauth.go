@@ -8,7 +8,7 @@ import (
 
 // credentials is what a request says about who sends it.
 type credentials struct {
-	method   string
+	method   string // empty: nothing but the TLS client certificate, if there is one
 	clientID string
 	secret   string
 	jwt      *parsedJWT
@@ -39,9 +39,9 @@ func (p *Provider) authenticate(r *http.Request, f *form) (*client, error) {
 	case AuthPrivateKeyJWT:
 		err = p.checkAssertion(r.Context(), c, creds)
 	default:
-		err = errNoCredentials
+		err = p.checkCertificate(r.TLS, c)
 	}
-	if err == nil && c.AuthMethod != creds.method {
+	if err == nil && c.AuthMethod != creds.method && !(creds.method == "" && c.usesCertificate()) {
 		err = errWrongMethod
 	}
 	if err == nil {
@@ -99,6 +99,9 @@ func (p *Provider) readCredentials(r *http.Request, f *form) (*credentials, erro
 		found = append(found, assertion)
 	}
 	switch {
+	case len(found) == 0 && clientID != "":
+		// RFC 8705 section 2: the certificate, and client_id to tell whose.
+		return &credentials{clientID: clientID}, nil
 	case len(found) == 0:
 		return nil, p.invalidClient(r, errNoCredentials)
 	case len(found) > 1:

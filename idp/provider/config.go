@@ -89,6 +89,25 @@ type Config struct {
 	// codes are neither asked for nor looked at.
 	CompareUserCode func(hash, code []byte) (bool, error)
 
+	// MTLSBaseURL is where clients that have TLS client certificates find the
+	// endpoints, as mtls_endpoint_aliases of the discovery document (RFC 8705
+	// section 5): an https URL with the path of the issuer, whose listener asks
+	// for client certificates. Whether that listener verifies them does not
+	// matter; if it requires them, all clients on it must have one. Default:
+	// none, and certificates are taken at the ordinary endpoints only.
+	MTLSBaseURL string
+
+	// ClientRoots are the certificate authorities that may issue certificates
+	// to clients of AuthTLS. The authorities of the system are never used, and
+	// revocation lists are not looked at: Client.Disabled locks a client out.
+	// Required for AuthTLS, unless ListenerVerifiesClients.
+	ClientRoots *x509.CertPool
+
+	// ListenerVerifiesClients leaves the verification of certificates to the
+	// TLS listener: the chains that it has verified are taken, and a
+	// certificate without one is refused.
+	ListenerVerifiesClients bool
+
 	// NotificationNetworks opens networks to pings, for clients whose endpoint is
 	// in a private network or on the same host. Pings go nowhere else but to
 	// public addresses.
@@ -259,6 +278,7 @@ func (c Config) Validate() error {
 			}
 		}
 	}
+	errs = append(errs, c.validateTLS(clients)...)
 	_, err = compileHintIssuers(c.HintIssuers)
 	errs = append(errs, err)
 	return errors.Join(errs...)

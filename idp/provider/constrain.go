@@ -21,9 +21,9 @@ func (c confirmation) none() bool { return c == confirmation{} }
 // and has none (CIBA checklist T10).
 var errNoCertificate = badRequest("The client must use its TLS client certificate.")
 
-// readConfirmation returns the keys that the client shows with a request to an
-// endpoint, and refuses a client that has to show one and does not.
-func (p *Provider) readConfirmation(r *http.Request, c *client, endpoint string) (confirmation, error) {
+// readConfirmation returns the keys that the client shows with a request to the
+// endpoint at path, and refuses a client that has to show one and does not.
+func (p *Provider) readConfirmation(r *http.Request, c *client, path string) (confirmation, error) {
 	var cnf confirmation
 	if c.CertificateBound {
 		cnf.X5T = certificateThumbprint(r)
@@ -41,7 +41,7 @@ func (p *Provider) readConfirmation(r *http.Request, c *client, endpoint string)
 		}
 		return cnf, nil
 	}
-	cnf.JKT, err = p.checkDPoP(r.Context(), proof, r.Method, endpoint, "")
+	cnf.JKT, err = p.checkDPoP(r.Context(), proof, r.Method, path, "")
 	return cnf, err
 }
 
@@ -49,10 +49,11 @@ func (p *Provider) readConfirmation(r *http.Request, c *client, endpoint string)
 // connection. Whether it is trusted is for the TLS server and the authentication
 // method to say: here it stands for a key only.
 func certificateThumbprint(r *http.Request) string {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+	certificate := certificateOf(r)
+	if certificate == nil {
 		return ""
 	}
-	sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
+	sum := sha256.Sum256(certificate.Raw)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
@@ -68,7 +69,7 @@ func (p *Provider) startConfirmation(r *http.Request, c *client) (confirmation, 
 	if err != nil || proof == "" {
 		return cnf, err
 	}
-	cnf.JKT, err = p.checkDPoP(r.Context(), proof, r.Method, p.url(pathBackchannel), "")
+	cnf.JKT, err = p.checkDPoP(r.Context(), proof, r.Method, pathBackchannel, "")
 	return cnf, err
 }
 

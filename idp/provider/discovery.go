@@ -43,6 +43,7 @@ type metadata struct {
 	DetailsTypes        []string `json:"authorization_details_types_supported"`
 	DPoPAlgs            []string `json:"dpop_signing_alg_values_supported"`
 	CertificateBound    bool     `json:"tls_client_certificate_bound_access_tokens"`
+	MTLSAliases         *aliases `json:"mtls_endpoint_aliases,omitempty"`
 	ACRValues           []string `json:"acr_values_supported,omitempty"`
 	IDTokenAlgs         []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
@@ -52,10 +53,20 @@ type metadata struct {
 	ClaimsParameter     bool     `json:"claims_parameter_supported"`
 }
 
+// aliases are the endpoints for clients with certificates (RFC 8705 section 5).
+type aliases struct {
+	TokenEndpoint       string `json:"token_endpoint"`
+	BackchannelEndpoint string `json:"backchannel_authentication_endpoint"`
+	IntrospectEndpoint  string `json:"introspection_endpoint"`
+	RevokeEndpoint      string `json:"revocation_endpoint"`
+	UserinfoEndpoint    string `json:"userinfo_endpoint"`
+}
+
 // compileDiscovery builds the discovery document once: it depends on the
 // configuration alone.
 func (p *Provider) compileDiscovery() ([]byte, error) {
-	authMethods := []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT}
+	authMethods := p.authMethods()
+	assertionAlgs := p.clientAlgs()
 	m := metadata{
 		Issuer:              p.cfg.Issuer,
 		JWKSURI:             p.url(pathJWKS),
@@ -63,8 +74,8 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		BackchannelEndpoint: p.url(pathBackchannel),
 		UserinfoEndpoint:    p.url(pathUserinfo),
 		DPoPAlgs:            signingAlgs,
-		CertificateBound:    true,
-		RequestAlgs:         signingAlgs,
+		CertificateBound:    p.offersTLS(),
+		RequestAlgs:         assertionAlgs,
 		UserCode:            p.usesUserCodes(),
 		DeliveryModes:       []string{DeliveryPoll, DeliveryPing},
 		GrantTypes:          []string{GrantCIBA, GrantRefresh},
@@ -77,8 +88,17 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		RevokeMethods:       authMethods,
 		IntrospectEndpoint:  p.url(pathIntrospect),
 		RevokeEndpoint:      p.url(pathRevoke),
-		AuthAlgs:            signingAlgs,
+		AuthAlgs:            assertionAlgs,
 		Claims:              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr"},
+	}
+	if p.cfg.MTLSBaseURL != "" {
+		m.MTLSAliases = &aliases{
+			TokenEndpoint:       p.cfg.MTLSBaseURL + pathToken,
+			BackchannelEndpoint: p.cfg.MTLSBaseURL + pathBackchannel,
+			IntrospectEndpoint:  p.cfg.MTLSBaseURL + pathIntrospect,
+			RevokeEndpoint:      p.cfg.MTLSBaseURL + pathRevoke,
+			UserinfoEndpoint:    p.cfg.MTLSBaseURL + pathUserinfo,
+		}
 	}
 	if len(p.hintIssuers) > 0 {
 		m.HintTokenTypes = []string{"urn:ietf:params:oauth:token-type:jwt"}
@@ -99,6 +119,30 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		return nil, fmt.Errorf("encoding discovery document: %w", err)
 	}
 	return data, nil
+}
+
+// authMethods returns the authentication methods that a client of this provider can
+// have.
+func (p *Provider) authMethods() []string {
+	methods := []string{AuthPrivateKeyJWT}
+	if p.cfg.Profile != ProfileFAPICIBA {
+		methods = []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT}
+	}
+	if p.offersTLS() && p.cfg.verifiesChains() {
+		methods = append(methods, AuthTLS)
+	}
+	if p.offersTLS() {
+		methods = append(methods, AuthSelfSignedTLS)
+	}
+	return methods
+}
+
+// clientAlgs returns the algorithms that clients may sign with.
+func (p *Provider) clientAlgs() []string {
+	if p.cfg.Profile == ProfileFAPICIBA {
+		return fapiAlgs
+	}
+	return signingAlgs
 }
 
 func (p *Provider) serveDiscovery(w http.ResponseWriter, _ *http.Request) error {

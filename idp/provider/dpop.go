@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,14 +45,14 @@ type proofClaims struct {
 	AccessToken string   `json:"ath"`
 }
 
-// checkDPoP verifies a proof for a request to an endpoint, uses it up, and returns
-// the thumbprint of its key. At a resource it must be for the access token.
-func (p *Provider) checkDPoP(ctx context.Context, proof, method, endpoint, accessToken string) (string, error) {
+// checkDPoP verifies a proof for a request to the endpoint at path, uses it up, and
+// returns the thumbprint of its key. At a resource it must be for the access token.
+func (p *Provider) checkDPoP(ctx context.Context, proof, method, path, accessToken string) (string, error) {
 	thumbprint, claims, err := parseProof(proof)
 	if err != nil {
 		return "", errDPoP.because(err)
 	}
-	err = claims.check(p.now(), method, endpoint, accessToken)
+	err = claims.check(p.now(), method, p.urls(path), accessToken)
 	if err != nil {
 		return "", errDPoP.because(err)
 	}
@@ -103,13 +104,13 @@ func parseProof(proof string) (string, *proofClaims, error) {
 	return base64.RawURLEncoding.EncodeToString(sum), &claims, nil
 }
 
-func (c *proofClaims) check(now time.Time, method, endpoint, accessToken string) error {
+func (c *proofClaims) check(now time.Time, method string, endpoints []string, accessToken string) error {
 	switch {
 	case c.ID == "" || len(c.ID) > maxJTI:
 		return errors.New("jti is missing or too long")
 	case c.Method != method:
 		return errors.New("proof is for another method")
-	case !sameURL(c.URL, endpoint):
+	case !slices.ContainsFunc(endpoints, func(endpoint string) bool { return sameURL(c.URL, endpoint) }):
 		return errors.New("proof is for another URL")
 	case c.IssuedAt == nil:
 		return errors.New("iat is missing")
@@ -154,7 +155,7 @@ func hostPort(u *url.URL) string {
 
 // checkSender checks that a request to a resource of ours shows the keys that its
 // access token is bound to (RFC 9449 section 7.1; RFC 8705 section 3).
-func (p *Provider) checkSender(r *http.Request, scheme, token string, cnf *confirmation, endpoint string) error {
+func (p *Provider) checkSender(r *http.Request, scheme, token string, cnf *confirmation, path string) error {
 	bound := confirmation{}
 	if cnf != nil {
 		bound = *cnf
@@ -172,7 +173,7 @@ func (p *Provider) checkSender(r *http.Request, scheme, token string, cnf *confi
 	if err != nil {
 		return err
 	}
-	jkt, err := p.checkDPoP(r.Context(), proof, r.Method, endpoint, token)
+	jkt, err := p.checkDPoP(r.Context(), proof, r.Method, path, token)
 	if err != nil {
 		return err
 	}

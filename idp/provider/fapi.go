@@ -8,9 +8,10 @@ import (
 )
 
 // ProfileFAPICIBA is the profile of the Financial-grade API for CIBA. A client with
-// it must authenticate by private_key_jwt, sign its requests, get tokens that are
-// bound to a certificate or a DPoP key, and give the user something to tell the
-// request by: a binding message or authorization details. RS256 is not used.
+// it must authenticate by private_key_jwt or a TLS client certificate, sign its
+// requests, get tokens that are bound to a certificate or a DPoP key, and give the
+// user something to tell the request by: a binding message or authorization
+// details. RS256 is not used.
 const ProfileFAPICIBA = "fapi_ciba"
 
 // fapiAlgs are the algorithms of FAPI-CIBA (CIBA checklist F8).
@@ -42,8 +43,8 @@ func (c *client) checkProfile(defaultAlg string) error {
 	switch {
 	case !c.fapi():
 		return errors.New("unknown profile " + c.Profile)
-	case c.AuthMethod != AuthPrivateKeyJWT:
-		return errors.New("the profile demands private_key_jwt")
+	case c.AuthMethod != AuthPrivateKeyJWT && !c.usesCertificate():
+		return errors.New("the profile demands private_key_jwt or authentication by a TLS client certificate")
 	case !c.CertificateBound && !c.DPoPBound:
 		return errors.New("the profile demands tokens that are bound to a certificate or to a DPoP key")
 	case slices.Contains([]string{idTokenAlg, c.AuthSigningAlg, c.RequestSigningAlg}, string(jose.RS256)):

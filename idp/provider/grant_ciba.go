@@ -34,7 +34,7 @@ func (p *Provider) grantCIBA(r *http.Request, c *client, f *form) (*tokenRespons
 	if !isTokenID(authReqID, authReqIDBytes) {
 		return nil, errUnknownAuthReqID
 	}
-	cnf, err := p.readConfirmation(r, c, p.url(pathToken))
+	cnf, err := p.readConfirmation(r, c, pathToken)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, err
 	}
-	cnf, err := p.readConfirmation(r, c, p.url(pathToken))
+	cnf, err := p.readConfirmation(r, c, pathToken)
 	if err != nil {
 		return nil, err
 	}

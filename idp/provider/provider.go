@@ -84,7 +84,8 @@ func New(cfg Config) (*Provider, error) {
 	p.signingAlgs = collectSigningAlgs(cfg)
 	p.audiences = []string{cfg.Issuer}
 	if cfg.AssertionAudience == AudienceCore {
-		p.audiences = append(p.audiences, p.url(pathToken), p.url(pathBackchannel))
+		p.audiences = append(p.audiences, p.urls(pathToken)...)
+		p.audiences = append(p.audiences, p.urls(pathBackchannel)...)
 	}
 	p.discovery, err = p.compileDiscovery()
 	if err != nil {

@@ -25,7 +25,7 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(claims.Audience, p.cfg.Issuer) {
 		return invalidToken(errors.New("access token is not for us"))
 	}
-	err = p.checkSender(r, scheme, token, claims.Confirmation, p.url(pathUserinfo))
+	err = p.checkSender(r, scheme, token, claims.Confirmation, pathUserinfo)
 	if err != nil {
 		return invalidSender(err)
 	}
