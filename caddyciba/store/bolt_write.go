@@ -149,6 +149,11 @@ func (b *Bolt) wait(ctx context.Context, op *boltOp) error {
 	if b.writes.withdraw(op) {
 		return fmt.Errorf("waiting to write to store %s: %w", b.path, ctx.Err())
 	}
+	select {
+	case <-op.done: // just now; it is better to know than not to
+		return b.explain("writing to", op.err)
+	default:
+	}
 	return fmt.Errorf("writing to store %s, outcome unknown: %w", b.path, ctx.Err())
 }
 

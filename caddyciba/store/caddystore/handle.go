@@ -113,9 +113,9 @@ func (h *Handle) List(ctx context.Context, kind string, index store.Index, after
 	return s.List(ctx, kind, index, after, limit)
 }
 
-// Watch implements [store.Store]. If the store cannot be opened, the channel
-// receives one value, so that the receiver meets the error when it reads; it
-// must then begin a new watch.
+// Watch implements [store.Store]. It waits while the store is being opened. If
+// the store cannot be opened, the channel receives one value, so that the
+// receiver meets the error when it reads; it must then begin a new watch.
 func (h *Handle) Watch(kind, id string) (<-chan struct{}, func()) {
 	s, err := h.open(context.Background())
 	if err != nil {
