@@ -174,6 +174,18 @@ type Config struct {
 	// Default: 3.
 	MaxPendingPerUserAndClient int
 
+	// InsecureTestApprovals opens an endpoint below the issuer by which a test
+	// decides requests without their users:
+	//
+	//	POST /test/ciba-action?token={auth_req_id}&type=allow|deny
+	//
+	// It asks for no authentication, approves all scopes as the user of the
+	// request, and answers 200 with the new state as JSON, 404 for an unknown
+	// auth_req_id, and 409 if the request can not be decided any more. It is for
+	// automated runs of the conformance suite (automated_ciba_approval_url), and
+	// nothing else opens it. Start logs an error if it is open. Default: false.
+	InsecureTestApprovals bool
+
 	// Notify, if set, is told of each new request once it has been stored, in
 	// a goroutine of its own. The context ends after 30s or with Close. What
 	// Notify does has no influence on the answer to the client.

@@ -95,10 +95,14 @@ func New(cfg Config) (*Provider, error) {
 		p.base + pathDiscovery:   {"GET, HEAD", p.serveDiscovery},
 		p.base + pathJWKS:        {"GET, HEAD", p.serveJWKS},
 		p.base + pathBackchannel: {"POST", p.serveBackchannel},
+		p.base + pathAuthorize:   {"GET, POST", p.serveAuthorize},
 		p.base + pathToken:       {"POST", p.serveToken},
 		p.base + pathIntrospect:  {"POST", p.serveIntrospect},
 		p.base + pathRevoke:      {"POST", p.serveRevoke},
 		p.base + pathUserinfo:    {"GET, POST", p.serveUserinfo},
+	}
+	if cfg.InsecureTestApprovals {
+		p.routes[p.base+pathTestApproval] = route{"POST", p.serveTestApproval}
 	}
 	return p, nil
 }
@@ -128,6 +132,7 @@ func collectSigningAlgs(cfg Config) []string {
 // the context.
 // It may be called again after an error.
 func (p *Provider) Start(ctx context.Context) error {
+	p.warnOfTestApprovals()
 	p.startOutbox(ctx)
 	_, err := p.keys(ctx)
 	return err
