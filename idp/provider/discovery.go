@@ -13,6 +13,7 @@ const (
 	pathDiscovery   = "/.well-known/openid-configuration"
 	pathJWKS        = "/jwks"
 	pathBackchannel = "/backchannel-authentication"
+	pathAuthorize   = "/authorize"
 	pathToken       = "/token"
 	pathIntrospect  = "/introspect"
 	pathRevoke      = "/revoke"
@@ -24,6 +25,7 @@ const (
 type metadata struct {
 	Issuer              string   `json:"issuer"`
 	JWKSURI             string   `json:"jwks_uri"`
+	AuthorizeEndpoint   string   `json:"authorization_endpoint"`
 	TokenEndpoint       string   `json:"token_endpoint"`
 	BackchannelEndpoint string   `json:"backchannel_authentication_endpoint"`
 	IntrospectEndpoint  string   `json:"introspection_endpoint"`
@@ -70,6 +72,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 	m := metadata{
 		Issuer:              p.cfg.Issuer,
 		JWKSURI:             p.url(pathJWKS),
+		AuthorizeEndpoint:   p.url(pathAuthorize),
 		TokenEndpoint:       p.url(pathToken),
 		BackchannelEndpoint: p.url(pathBackchannel),
 		UserinfoEndpoint:    p.url(pathUserinfo),
@@ -79,7 +82,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		UserCode:            p.usesUserCodes(),
 		DeliveryModes:       []string{DeliveryPoll, DeliveryPing},
 		GrantTypes:          []string{GrantCIBA, GrantRefresh},
-		ResponseTypes:       []string{}, // there is no authorization endpoint
+		ResponseTypes:       []string{}, // the authorization endpoint refuses them all
 		SubjectTypes:        []string{"public"},
 		ACRValues:           p.cfg.ACRValues,
 		IDTokenAlgs:         p.signingAlgs,

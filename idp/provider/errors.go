@@ -56,6 +56,7 @@ const (
 	codeInsufficientScope     = "insufficient_scope"
 	codeUnauthorizedClient    = "unauthorized_client"
 	codeUnsupportedGrantType  = "unsupported_grant_type"
+	codeUnsupportedResponse   = "unsupported_response_type"
 	codeUnknownUserID         = "unknown_user_id"
 	codeExpiredLoginHintToken = "expired_login_hint_token"
 	codeMissingUserCode       = "missing_user_code"
