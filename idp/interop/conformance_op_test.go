@@ -2,10 +2,8 @@ package interop_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"io"
 	"log"
 	"net"
@@ -55,6 +53,10 @@ func (s *sleeper) Sleep(d time.Duration) {
 	s.now = s.now.Add(d)
 }
 
+// conformanceACR is the authentication context class that the second client of
+// each configuration asks for.
+const conformanceACR = "urn:example:acr:two"
+
 // The resource server's own registration.
 const (
 	accountsID     = "accounts"
@@ -79,7 +81,7 @@ func newConformanceOP(t *testing.T) *conformanceOP {
 	plain, mtls, pings := listen(t), listen(t), listen(t)
 	issuer, mtlsURL := "https://"+plain.Addr().String(), "https://"+mtls.Addr().String()
 	site := suite.Site{
-		Issuer: issuer, ResourceURL: mtlsURL + "/accounts", Scope: "openid accounts", Login: "alice", Alias: "test",
+		Issuer: issuer, ResourceURL: mtlsURL + "/accounts", Scope: "openid accounts", Login: "alice", Alias: "test", ACR: conformanceACR,
 		ApprovalURL: issuer + "/test/ciba-action?token={auth_req_id}&type={action}",
 	}
 	cfg := op.config(issuer, mtlsURL)
@@ -108,9 +110,7 @@ func newConformanceOP(t *testing.T) *conformanceOP {
 			return suite.Thumbprint(r.TLS.PeerCertificates[0].Raw)
 		},
 	}
-	onPlain, onMTLS := http.NewServeMux(), http.NewServeMux()
-	onPlain.Handle("/", op.Provider)
-	onPlain.HandleFunc("/test/ciba-action", op.decide)
+	onMTLS := http.NewServeMux()
 	onMTLS.Handle("/", op.Provider)
 	onMTLS.Handle("/accounts", accounts)
 	t.Cleanup(func() {
@@ -120,7 +120,7 @@ func newConformanceOP(t *testing.T) *conformanceOP {
 			t.Errorf("closing store: %v", err)
 		}
 	})
-	serve(t, plain, op.sabotaged(onPlain), op.tls(pair, tls.RequestClientCert))
+	serve(t, plain, op.sabotaged(op.Provider), op.tls(pair, tls.NoClientCert))
 	serve(t, mtls, op.sabotaged(onMTLS), op.tls(pair, tls.RequestClientCert))
 	serve(t, pings, op.receiver, conformanceTLS(pair, tls.NoClientCert))
 	t.Cleanup(accounts.Client.CloseIdleConnections)
@@ -144,8 +144,8 @@ func (op *conformanceOP) config(issuer, mtlsURL string) provider.Config {
 		op.t.Fatal(err)
 	}
 	return provider.Config{
-		Issuer: issuer, Users: users, Store: store.NewMemory(store.Options{Now: op.clock.Now}), Now: op.clock.Now,
-		Logger:      zaptest.NewLogger(op.t, zaptest.Level(zap.WarnLevel)),
+		Issuer: issuer, MTLSBaseURL: mtlsURL, Users: users, Store: store.NewMemory(store.Options{Now: op.clock.Now}), Now: op.clock.Now,
+		Logger:      zaptest.NewLogger(op.t, zaptest.Level(zap.ErrorLevel)),
 		SigningAlgs: []string{"PS256"},
 		Scopes:      []provider.Scope{{Name: "accounts", DisplayName: "Your accounts", Audience: mtlsURL + "/accounts"}},
 		Clients: []provider.Client{{
@@ -153,7 +153,8 @@ func (op *conformanceOP) config(issuer, mtlsURL string) provider.Config {
 		}},
 		NotificationNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		NotificationRoots:    op.roots,
-		MaxPendingPerUser:    1000, MaxPendingPerUserAndClient: 1000,
+		ACRValues:            []string{conformanceACR}, InsecureTestApprovals: true,
+		MaxPendingPerUser: 1000, MaxPendingPerUserAndClient: 1000,
 	}
 }
 
@@ -171,7 +172,12 @@ func (op *conformanceOP) registrations(v suite.Variant, receiver string) []provi
 			GrantTypes: []string{provider.GrantCIBA, provider.GrantRefresh}, CertificateBound: true, Profile: provider.ProfileFAPICIBA,
 			IDTokenSigningAlg: "PS256",
 		}
-		keys, err := c.client.PublicKeys(nil)
+		var certificate *suite.Certificate
+		if v.Auth == suite.AuthMTLS {
+			registration.AuthMethod = provider.AuthSelfSignedTLS
+			certificate = &c.certificate
+		}
+		keys, err := c.client.PublicKeys(certificate)
 		if err != nil {
 			op.t.Fatal(err)
 		}
@@ -183,26 +189,6 @@ func (op *conformanceOP) registrations(v suite.Variant, receiver string) []provi
 		clients = append(clients, registration)
 	}
 	return clients
-}
-
-// decide is the approval URL of the suite.
-func (op *conformanceOP) decide(w http.ResponseWriter, r *http.Request) {
-	sum := sha256.Sum256([]byte(r.URL.Query().Get("token")))
-	id := base64.RawURLEncoding.EncodeToString(sum[:])
-	request, err := op.Request(r.Context(), "sub-alice", id)
-	if err == nil {
-		switch r.URL.Query().Get("type") {
-		case "allow":
-			a := approvalOf(request)
-			a.AuthTime = op.clock.Now()
-			err = op.Approve(r.Context(), a)
-		case "deny":
-			err = op.Deny(r.Context(), request.Subject, request.ID)
-		}
-	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
-	}
 }
 
 // suite returns the suite for a variant.

@@ -115,7 +115,7 @@ func TestConformanceNotices(t *testing.T) {
 		{"expiry", sabotage{answer: replace("expired_token", "invalid_grant")}, []string{expired}},
 		{"grants of others", sabotage{answer: replace("invalid_grant", "authorization_pending")}, []string{main, wrongID, refresh}},
 		{"binding message", sabotage{answer: replace("invalid_binding_message", "invalid_request")}, []string{message}},
-		{"delivery modes", sabotage{answer: replace(`"ping"`, `"push"`)}, []string{discovery}},
+		{"delivery modes", sabotage{answer: replace(`"poll"`, `"pull"`)}, []string{discovery}},
 		{"unknown metadata", sabotage{answer: replace(`"issuer":`, `"issuer_name":"x","issuer":`)}, []string{discovery}},
 		{"caching", sabotage{answer: func(_ *http.Request, a *httptest.ResponseRecorder) { a.Header().Del("Cache-Control") }}, []string{main, refresh}},
 		{"weak auth_req_id", sabotage{answer: func(r *http.Request, a *httptest.ResponseRecorder) {

@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 	for _, m := range suite.Modules() {
 		t.Run(m.Name, func(t *testing.T) {
 			for _, v := range suite.Variants() {
-				if m.Applies(v) && op.ready(m, v) {
+				if m.Applies(v) {
 					t.Run(v.String(), func(t *testing.T) { suites[v].Run(t, m) })
 				}
 			}
@@ -46,14 +46,4 @@ func TestConformancePlan(t *testing.T) {
 			t.Errorf("%s: there are %d modules, the plan has %d", v, len(names), plan[v])
 		}
 	}
-}
-
-// ready reports whether the provider has what a module needs. Certificates as
-// client authentication and the authorization endpoint are on their way.
-func (op *conformanceOP) ready(m suite.Module, v suite.Variant) bool {
-	switch m.Name {
-	case "fapi-ciba-id1-discovery-end-point-verification", "fapi-ciba-id1-ensure-mtls-holder-of-key-required":
-		return false
-	}
-	return v.Auth == suite.AuthPrivateKeyJWT
 }

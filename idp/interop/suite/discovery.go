@@ -126,14 +126,15 @@ func verifyDiscovery(r *run) {
 			r.Errorf("%s is %q", name, address)
 		}
 	}
-	method := AuthPrivateKeyJWT
+	assertions, byCA := slices.Contains(s.AuthMethods, AuthPrivateKeyJWT), slices.Contains(s.AuthMethods, "tls_client_auth")
+	method := assertions
 	if r.mtls() {
-		method = "tls_client_auth"
+		method = byCA || slices.Contains(s.AuthMethods, "self_signed_tls_client_auth")
 	}
 	for name, contains := range map[string]bool{
 		"tls_client_certificate_bound_access_tokens":       s.BoundTokens,
 		"grant_types_supported":                            slices.Contains(s.GrantTypes, grantCIBA),
-		"token_endpoint_auth_methods_supported":            slices.Contains(s.AuthMethods, method),
+		"token_endpoint_auth_methods_supported":            method && (assertions || byCA),
 		"backchannel_token_delivery_modes_supported":       slices.Contains(s.Modes, r.Variant.Mode),
 		"token_endpoint_auth_signing_alg_values_supported": hasStrongAlg(s.AuthAlgs),
 		"id_token_signing_alg_values_supported":            hasStrongAlg(s.IDTokenAlgs),

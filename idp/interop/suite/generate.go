@@ -38,20 +38,27 @@ type Site struct {
 	// Scope are at least two scopes, and Login the user's name.
 	Scope, Login string
 
+	// ACR is the authentication context class that the second client asks for. It
+	// must be one of the provider's if the provider has any.
+	ACR string
+
 	// Alias begins the alias of each configuration and the ids of its clients.
 	Alias string
+}
+
+// Place writes the URLs of the site into a configuration.
+func (s Site) Place(c *Config) {
+	c.Server.DiscoveryURL = s.Issuer + "/.well-known/openid-configuration"
+	c.Resource.URL = s.ResourceURL
+	c.ApprovalURL = s.ApprovalURL
 }
 
 // Generate makes the configuration of a variant, with new keys and certificates.
 // The keys are RSA with PS256, without which the suite skips two modules.
 func Generate(site Site, v Variant, now time.Time) (*Config, error) {
 	alias := site.Alias + "-" + v.String()
-	c := &Config{
-		Alias: alias, Description: alias,
-		Server:      ServerConfig{DiscoveryURL: site.Issuer + "/.well-known/openid-configuration"},
-		Resource:    ResourceConfig{URL: site.ResourceURL},
-		ApprovalURL: site.ApprovalURL,
-	}
+	c := &Config{Alias: alias, Description: alias}
+	site.Place(c)
 	for i, to := range []struct {
 		client      *ClientConfig
 		certificate *Certificate
@@ -70,6 +77,7 @@ func Generate(site Site, v Variant, now time.Time) (*Config, error) {
 		}
 	}
 	c.Client.HintType, c.Client.HintValue = "login_hint", site.Login
+	c.Client2.ACRValue = site.ACR
 	return c, nil
 }
 
