@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -31,6 +32,7 @@ type PostgresServer struct {
 	credential *syscall.Credential
 	settings   []string
 	process    *exec.Cmd
+	lifeline   io.Closer
 	log        bytes.Buffer
 	databases  atomic.Int32
 }
@@ -64,7 +66,7 @@ func StartPostgres(t testing.TB, settings ...string) *PostgresServer {
 	if err != nil {
 		t.Fatalf("finding a user to run PostgreSQL as: %v", err)
 	}
-	initdb := s.command("initdb", "--pgdata="+s.data(), "--username=ciba", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	initdb := s.command(s.program("initdb"), "--pgdata="+s.data(), "--username=ciba", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 	out, err := initdb.CombinedOutput()
 	if err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
@@ -113,8 +115,14 @@ func unprivileged(dir string) (*syscall.Credential, error) {
 
 func (s *PostgresServer) data() string { return filepath.Join(s.dir, "data") }
 
+func (s *PostgresServer) program(name string) string { return filepath.Join(s.bin, name) }
+
+// lifeline is a script that runs a program until its input ends, so that the
+// server does not outlive a test that is killed.
+const lifeline = `"$@" & read -r _; kill -QUIT $!; wait $!`
+
 func (s *PostgresServer) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	cmd := exec.Command(name, args...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.credential}
@@ -124,14 +132,18 @@ func (s *PostgresServer) command(name string, args ...string) *exec.Cmd {
 // Start starts a server that was stopped and waits until it answers.
 func (s *PostgresServer) Start(t testing.TB) {
 	t.Helper()
-	args := []string{"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200"}
+	args := []string{"-c", lifeline, "sh", s.program("postgres"), "-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200"}
 	for _, setting := range s.settings {
 		args = append(args, "-c", setting)
 	}
 	s.log.Reset()
-	s.process = s.command("postgres", args...)
+	s.process = s.command("/bin/sh", args...)
 	s.process.Stdout, s.process.Stderr = &s.log, &s.log
-	err := s.process.Start()
+	var err error
+	s.lifeline, err = s.process.StdinPipe()
+	if err == nil {
+		err = s.process.Start()
+	}
 	if err != nil {
 		s.process = nil
 		t.Fatalf("starting PostgreSQL: %v", err)
@@ -157,7 +169,7 @@ func (s *PostgresServer) Stop(t testing.TB) {
 	if s.process == nil {
 		return
 	}
-	err := s.process.Process.Signal(syscall.SIGQUIT)
+	err := s.lifeline.Close()
 	if err != nil {
 		t.Errorf("stopping PostgreSQL: %v", err)
 	}
