@@ -1,7 +1,6 @@
 package caddyciba
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -217,8 +216,12 @@ func (h *Handler) check(ctx caddy.Context) error {
 	var timeout time.Duration
 	var server string
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
-		if inErrorRoutes(srv) {
+		if srv.Errors != nil && configures(srv.Errors.Routes, isGate) {
 			return errors.New("a gate cannot be part of error routes: what it lets through has failed already")
+		}
+		if configures(srv.Routes, isRepeater) {
+			h.logger.Warn("a reverse_proxy of this server repeats requests that match its retry_match; approved requests are sent once all the same",
+				zap.String("server", srv.Name()))
 		}
 		timeout, server = time.Duration(srv.WriteTimeout), srv.Name()
 	}
@@ -247,42 +250,6 @@ func checkHold(hold, writeTimeout time.Duration, server string) error {
 		return fmt.Errorf("hold of %s is not shorter than %s write timeout of %s: the answer to an approved request would be lost", hold, whose, writeTimeout)
 	}
 	return nil
-}
-
-// inErrorRoutes reports whether the server's error routes contain a gate. While
-// modules are being loaded, their configuration is still there.
-func inErrorRoutes(srv *caddyhttp.Server) bool {
-	if srv.Errors == nil {
-		return false
-	}
-	for _, route := range srv.Errors.Routes {
-		for _, raw := range route.HandlersRaw {
-			var config any
-			err := json.Unmarshal(raw, &config)
-			if err == nil && containsGate(config) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// containsGate looks for the configuration of a gate.
-func containsGate(config any) bool {
-	switch value := config.(type) {
-	case map[string]any:
-		if value["handler"] == "ciba" {
-			return true
-		}
-		for _, member := range value {
-			if containsGate(member) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(value, containsGate)
-	}
-	return false
 }
 
 // Cleanup drops the module's reference to the gate. Requests that are still

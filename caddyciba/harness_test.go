@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"} {
+	for _, name := range []string{"XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
 		_ = os.Setenv(name, dir)
 	}
 	_ = os.Setenv("CIBA_CLIENT_ID", testClientID)

@@ -90,10 +90,32 @@ func references() int {
 	return n
 }
 
-// threats.md C03: a literal secret is warned about, and is not in the log.
-func TestLiteralSecretIsWarnedAbout(t *testing.T) {
+// threats.md C03: a literal secret is warned about, and is not in the log; C09: so
+// are retries behind the gate.
+func TestWarnings(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "caddy.log")
-	config, err := adapt(t, fmt.Sprintf("{\n\tlog {\n\t\toutput file %s\n\t}\n\tciba {\n\t\tstore memory\n\t\tprovider a {\n\t\t\tissuer https://id.example.com\n\t\t\tclient_secret hunter2\n\t\t}\n\t}\n}\n:0 {\n\tciba a\n}\n", log))
+	config, err := adapt(t, fmt.Sprintf(`{
+	log {
+		output file %s
+	}
+	ciba {
+		store memory
+		provider a {
+			issuer https://id.example.com
+			client_secret hunter2
+		}
+	}
+}
+:0 {
+	ciba a
+	reverse_proxy localhost:1 {
+		lb_retries 3
+		lb_retry_match {
+			method POST
+		}
+	}
+}
+`, log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +124,16 @@ func TestLiteralSecretIsWarnedAbout(t *testing.T) {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(log)
-	if err != nil || !bytes.Contains(content, []byte("client_secret is written out")) || bytes.Contains(content, []byte("hunter2")) {
-		t.Errorf("log: %s, %v", content, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"client_secret is written out", "approved requests are sent once all the same"} {
+		if !bytes.Contains(content, []byte(want)) {
+			t.Errorf("the log lacks %q:\n%s", want, content)
+		}
+	}
+	if bytes.Contains(content, []byte("hunter2")) {
+		t.Errorf("the log has the secret:\n%s", content)
 	}
 }
 
