@@ -61,6 +61,20 @@ type Client struct {
 	// its keys have certificates (x5c).
 	JWKS json.RawMessage
 
+	// JWKSURI is where the client's JSON Web Key Set is, instead of JWKS: an
+	// https URL outside of closed networks, see Config.NotificationNetworks. It
+	// is fetched when it is needed, used for ten minutes, and fetched earlier,
+	// once a minute at most, when a JWT or certificate comes whose key is not in
+	// it. If it can not be fetched the keys at hand are good for an hour.
+	JWKSURI string
+
+	// AssertionSecrets are the secrets of a client of AuthSecretJWT, two of them
+	// while a secret is being changed. Here the secret itself is needed and not
+	// its hash, since the client never sends it: it is the key of a code that is
+	// computed again to be compared. It stays in memory, as it came from the
+	// configuration, and goes into no store. 32 bytes at least.
+	AssertionSecrets []AssertionSecret
+
 	// CertificateSubject names the certificate of a client of AuthTLS.
 	CertificateSubject CertificateSubject
 
@@ -130,7 +144,8 @@ type Client struct {
 // client is a Client that was checked and prepared for use.
 type client struct {
 	Client
-	keys []jose.JSONWebKey
+	keys   []jose.JSONWebKey
+	remote *remoteKeys // instead of keys
 
 	// recognizes tells the certificate of a client of AuthTLS from others.
 	recognizes func(*x509.Certificate) bool
@@ -182,7 +197,11 @@ func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsTy
 			return nil, fmt.Errorf("unknown grant type %q", grant)
 		}
 	}
-	for _, alg := range []string{c.IDTokenSigningAlg, c.AuthSigningAlg, c.RequestSigningAlg} {
+	algs := []string{c.IDTokenSigningAlg, c.RequestSigningAlg}
+	if c.AuthMethod != AuthSecretJWT { // whose algorithms are others
+		algs = append(algs, c.AuthSigningAlg)
+	}
+	for _, alg := range algs {
 		if alg != "" && !isSigningAlg(alg) {
 			return nil, fmt.Errorf("unknown signing algorithm %q", alg)
 		}
@@ -220,7 +239,13 @@ func (c *client) compileCredentials() error {
 		}
 		c.keys = keys
 	}
-	if c.requireSigned() && len(c.keys) == 0 {
+	if c.JWKSURI != "" {
+		c.remote = newRemoteKeys(c.JWKSURI)
+	}
+	if len(c.JWKS) > 0 && c.JWKSURI != "" {
+		return errors.New("there is a JWKS and a JWKS URI; one is enough")
+	}
+	if c.requireSigned() && !c.hasKeys() {
 		return errors.New("a JWKS is required for signed requests")
 	}
 	switch c.AuthMethod {
@@ -232,9 +257,11 @@ func (c *client) compileCredentials() error {
 			return errors.New("the secret is empty")
 		}
 	case AuthPrivateKeyJWT:
-		if len(c.keys) == 0 {
+		if !c.hasKeys() {
 			return errors.New("a JWKS is required for " + c.AuthMethod)
 		}
+	case AuthSecretJWT:
+		return c.compileAssertionSecrets()
 	case AuthTLS:
 		recognize, err := c.CertificateSubject.compile()
 		if err != nil {
@@ -242,7 +269,7 @@ func (c *client) compileCredentials() error {
 		}
 		c.recognizes = recognize
 	case AuthSelfSignedTLS:
-		if !slices.ContainsFunc(c.keys, func(k jose.JSONWebKey) bool { return len(k.Certificates) > 0 }) {
+		if c.remote == nil && !slices.ContainsFunc(c.keys, func(k jose.JSONWebKey) bool { return len(k.Certificates) > 0 }) {
 			return errors.New("a JWKS with a certificate (x5c) is required for " + c.AuthMethod)
 		}
 	default:

@@ -36,12 +36,12 @@ func (p *Provider) authenticate(r *http.Request, f *form) (*client, error) {
 	switch creds.method {
 	case AuthSecretBasic, AuthSecretPost:
 		err = checkSecret(c, creds.secret)
-	case AuthPrivateKeyJWT:
+	case AuthPrivateKeyJWT, AuthSecretJWT:
 		err = p.checkAssertion(r.Context(), c, creds)
 	default:
-		err = p.checkCertificate(r.TLS, c)
+		err = p.checkCertificate(r, c)
 	}
-	if err == nil && c.AuthMethod != creds.method && !(creds.method == "" && c.usesCertificate()) {
+	if err == nil && creds.method != "" && c.AuthMethod != creds.method {
 		err = errWrongMethod
 	}
 	if err == nil {

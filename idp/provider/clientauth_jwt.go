@@ -48,7 +48,11 @@ func readAssertion(f *form) (*credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading assertion: %w", err)
 	}
-	return &credentials{method: AuthPrivateKeyJWT, clientID: claims.Subject, jwt: jwt}, nil
+	method := AuthPrivateKeyJWT
+	if isMACAlg(jwt.header.Alg) {
+		method = AuthSecretJWT
+	}
+	return &credentials{method: method, clientID: claims.Subject, jwt: jwt}, nil
 }
 
 // jwtTimes are the claims that bound the life of a JWT from outside.
@@ -72,14 +76,18 @@ func (p *Provider) checkAssertion(ctx context.Context, c *client, creds *credent
 	if c == nil || c.Disabled {
 		return errUnknownClient
 	}
-	if c.AuthMethod != AuthPrivateKeyJWT {
+	if c.AuthMethod != creds.method {
 		return errWrongMethod
 	}
 	typ := creds.jwt.header.Typ
 	if typ != "" && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "client-authentication+jwt") {
 		return fmt.Errorf("%w: it is of another type", errWrongAssertion)
 	}
-	err := creds.jwt.verify(c.keys, c.jwtAlgs(c.AuthSigningAlg))
+	err := p.verifyAssertion(ctx, c, creds)
+	var refusal *oauthError
+	if errors.As(err, &refusal) {
+		return refusal
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errWrongAssertion, err)
 	}
@@ -102,6 +110,14 @@ func (p *Provider) checkAssertion(ctx context.Context, c *client, creds *credent
 		return fmt.Errorf("%w: jti is missing or too long", errWrongAssertion)
 	}
 	return p.useOnce(ctx, "assertion\x00"+c.ID+"\x00"+claims.ID, expires)
+}
+
+// verifyAssertion checks who has made an assertion.
+func (p *Provider) verifyAssertion(ctx context.Context, c *client, creds *credentials) error {
+	if creds.method == AuthSecretJWT {
+		return c.verifyMAC(creds.jwt)
+	}
+	return p.verifyByClient(ctx, c, creds.jwt, c.jwtAlgs(c.AuthSigningAlg))
 }
 
 // acceptsAudience reports whether an assertion is meant for us and for nobody

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Client authentication by TLS client certificates (RFC 8705 section 2). The
@@ -56,34 +59,41 @@ func (c *client) usesCertificate() bool {
 
 // checkCertificate checks that the connection has the certificate of the client
 // (threats B26).
-func (p *Provider) checkCertificate(state *tls.ConnectionState, c *client) error {
+func (p *Provider) checkCertificate(r *http.Request, c *client) error {
+	certificate := certificateOf(r)
 	switch {
 	case c == nil || c.Disabled:
 		return errUnknownClient
-	case !c.usesCertificate() || state == nil || len(state.PeerCertificates) == 0:
+	case !c.usesCertificate() || certificate == nil:
 		return errNoCredentials
 	}
-	certificate := state.PeerCertificates[0]
 	now := p.now()
 	if now.Before(certificate.NotBefore) || now.After(certificate.NotAfter) {
 		return fmt.Errorf("%w: it has expired or is not valid yet", errWrongCertificate)
 	}
 	if c.AuthMethod == AuthSelfSignedTLS {
-		return c.checkRegistered(certificate)
+		return p.checkRegistered(r.Context(), c, certificate)
 	}
 	if !c.recognizes(certificate) {
 		return fmt.Errorf("%w: it is somebody else's", errWrongCertificate)
 	}
-	return p.checkChain(state)
+	return p.checkChain(r.TLS)
 }
 
 // checkRegistered checks that the certificate is one of those in the client's JWKS.
 // It is compared as a whole, so that no authority is needed (RFC 8705 section 2.2).
-func (c *client) checkRegistered(certificate *x509.Certificate) error {
-	for _, key := range c.keys {
-		if len(key.Certificates) > 0 && bytes.Equal(key.Certificates[0].Raw, certificate.Raw) {
-			return nil
-		}
+func (p *Provider) checkRegistered(ctx context.Context, c *client, certificate *x509.Certificate) error {
+	registered := func(keys []jose.JSONWebKey) bool {
+		return slices.ContainsFunc(keys, func(key jose.JSONWebKey) bool {
+			return len(key.Certificates) > 0 && bytes.Equal(key.Certificates[0].Raw, certificate.Raw)
+		})
+	}
+	keys, err := p.keysOf(ctx, c, registered)
+	if err != nil {
+		return err
+	}
+	if registered(keys) {
+		return nil
 	}
 	return fmt.Errorf("%w: it is not registered", errWrongCertificate)
 }

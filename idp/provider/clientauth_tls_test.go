@@ -300,6 +300,11 @@ func TestTLSConfigIsChecked(t *testing.T) {
 		{"base URL", func(c *provider.Config) { c.MTLSBaseURL = "mtls.example.com" }},
 		{"path of the issuer", func(c *provider.Config) { c.MTLSBaseURL = "https://mtls.example.com/other" }},
 		{"must be https", func(c *provider.Config) { c.MTLSBaseURL = "http://localhost:1" }},
+		{"demands signed requests, and a JWKS", func(c *provider.Config) {
+			c.Profile = provider.ProfileFAPICIBA
+			c.Clients = tlsClient(dn)
+			c.Clients[0].CertificateBound = true
+		}},
 		{"demands tokens that are bound", func(c *provider.Config) {
 			c.Profile = provider.ProfileFAPICIBA
 			c.Clients = []provider.Client{{ID: "own", AuthMethod: provider.AuthSelfSignedTLS, JWKS: x5c(t, own)}}

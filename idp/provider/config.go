@@ -108,13 +108,13 @@ type Config struct {
 	// certificate without one is refused.
 	ListenerVerifiesClients bool
 
-	// NotificationNetworks opens networks to pings, for clients whose endpoint is
-	// in a private network or on the same host. Pings go nowhere else but to
-	// public addresses.
+	// NotificationNetworks opens networks to pings, and to the fetching of keys,
+	// for clients whose endpoint is in a private network or on the same host.
+	// Clients are called nowhere else but at public addresses.
 	NotificationNetworks []netip.Prefix
 
 	// NotificationRoots are the certificate authorities that client notification
-	// endpoints are verified with. Default: those of the system.
+	// endpoints and JWKS URIs are verified with. Default: those of the system.
 	NotificationRoots *x509.CertPool
 
 	// RequestLifetime is how long an authentication request waits for a
@@ -286,7 +286,13 @@ func (c Config) Validate() error {
 		if client.NotificationEndpoint != "" {
 			err = checkCallbackURL(client.NotificationEndpoint, c.NotificationNetworks)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("client %q: %w", client.ID, err))
+				errs = append(errs, fmt.Errorf("client %q: notification endpoint: %w", client.ID, err))
+			}
+		}
+		if client.JWKSURI != "" {
+			err = checkCallbackURL(client.JWKSURI, c.NotificationNetworks)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("client %q: JWKS URI: %w", client.ID, err))
 			}
 		}
 	}

@@ -82,23 +82,23 @@ func newCallbackClient(opened []netip.Prefix, roots *x509.CertPool) *http.Client
 func checkCallbackURL(raw string, opened []netip.Prefix) error {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return fmt.Errorf("parsing notification endpoint: %w", err)
+		return fmt.Errorf("parsing URL: %w", err)
 	}
 	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return errors.New("the notification endpoint must be a plain https URL")
+		return errors.New("it must be a plain https URL")
 	}
 	if u.Port() != "" {
 		port, err := strconv.Atoi(u.Port())
 		if err != nil || port > 65535 || port != 443 && port < 1024 {
-			return errors.New("the port of the notification endpoint must be 443 or above 1023")
+			return errors.New("the port must be 443 or above 1023")
 		}
 	}
 	if u.Hostname() == "localhost" && !isOpenAddress(netip.MustParseAddr("127.0.0.1"), opened) {
-		return errors.New("the notification endpoint is in a closed network")
+		return errors.New("it is in a closed network")
 	}
 	addr, err := netip.ParseAddr(u.Hostname())
 	if err == nil && !isOpenAddress(addr, opened) {
-		return errors.New("the notification endpoint is in a closed network")
+		return errors.New("it is in a closed network")
 	}
 	return nil
 }

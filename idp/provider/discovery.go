@@ -68,7 +68,6 @@ type aliases struct {
 // configuration alone.
 func (p *Provider) compileDiscovery() ([]byte, error) {
 	authMethods := p.authMethods()
-	assertionAlgs := p.clientAlgs()
 	m := metadata{
 		Issuer:              p.cfg.Issuer,
 		JWKSURI:             p.url(pathJWKS),
@@ -78,7 +77,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		UserinfoEndpoint:    p.url(pathUserinfo),
 		DPoPAlgs:            signingAlgs,
 		CertificateBound:    p.offersTLS(),
-		RequestAlgs:         assertionAlgs,
+		RequestAlgs:         p.clientAlgs(),
 		UserCode:            p.usesUserCodes(),
 		DeliveryModes:       []string{DeliveryPoll, DeliveryPing},
 		GrantTypes:          []string{GrantCIBA, GrantRefresh},
@@ -91,7 +90,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		RevokeMethods:       authMethods,
 		IntrospectEndpoint:  p.url(pathIntrospect),
 		RevokeEndpoint:      p.url(pathRevoke),
-		AuthAlgs:            assertionAlgs,
+		AuthAlgs:            p.assertionAlgs(),
 		Claims:              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "acr", "amr"},
 	}
 	if p.cfg.MTLSBaseURL != "" {
@@ -131,6 +130,9 @@ func (p *Provider) authMethods() []string {
 	if p.cfg.Profile != ProfileFAPICIBA {
 		methods = []string{AuthSecretBasic, AuthSecretPost, AuthPrivateKeyJWT}
 	}
+	if p.usesSecretJWT() {
+		methods = append(methods, AuthSecretJWT)
+	}
 	if p.offersTLS() && p.cfg.verifiesChains() {
 		methods = append(methods, AuthTLS)
 	}
@@ -146,6 +148,24 @@ func (p *Provider) clientAlgs() []string {
 		return fapiAlgs
 	}
 	return signingAlgs
+}
+
+// usesSecretJWT reports whether there is a client whose secret is known.
+func (p *Provider) usesSecretJWT() bool {
+	for _, c := range p.clients {
+		if c.AuthMethod == AuthSecretJWT {
+			return true
+		}
+	}
+	return false
+}
+
+// assertionAlgs returns the algorithms of client assertions.
+func (p *Provider) assertionAlgs() []string {
+	if p.usesSecretJWT() {
+		return slices.Concat(p.clientAlgs(), allMACAlgs)
+	}
+	return p.clientAlgs()
 }
 
 func (p *Provider) serveDiscovery(w http.ResponseWriter, _ *http.Request) error {

@@ -132,12 +132,7 @@ func (t *parsedJWT) verify(keys []jose.JSONWebKey, algs []string) error {
 	if !slices.Contains(algs, t.header.Alg) {
 		return errors.New("JWT algorithm is not allowed")
 	}
-	var fitting []jose.JSONWebKey
-	for _, key := range keys {
-		if (t.header.Kid == "" || t.header.Kid == key.KeyID) && slices.Contains(keyAlgs(key), t.header.Alg) {
-			fitting = append(fitting, key)
-		}
-	}
+	fitting := t.fitting(keys)
 	if len(fitting) != 1 {
 		return fmt.Errorf("%d keys fit the JWT", len(fitting))
 	}
@@ -150,6 +145,17 @@ func (t *parsedJWT) verify(keys []jose.JSONWebKey, algs []string) error {
 		return fmt.Errorf("verifying JWT: %w", err)
 	}
 	return nil
+}
+
+// fitting returns the keys that the signature may be by.
+func (t *parsedJWT) fitting(keys []jose.JSONWebKey) []jose.JSONWebKey {
+	var fitting []jose.JSONWebKey
+	for _, key := range keys {
+		if (t.header.Kid == "" || t.header.Kid == key.KeyID) && slices.Contains(keyAlgs(key), t.header.Alg) {
+			fitting = append(fitting, key)
+		}
+	}
+	return fitting
 }
 
 // audience is an aud claim: a string or an array of strings.

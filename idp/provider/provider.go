@@ -142,6 +142,7 @@ func (p *Provider) Start(ctx context.Context) error {
 // open. Requests that are being served are not disturbed.
 func (p *Provider) Close() {
 	p.background.close()
+	p.callbacks.CloseIdleConnections()
 }
 
 // Issuer returns the issuer identifier.

@@ -70,7 +70,7 @@ func (p *Provider) checkRequestObject(ctx context.Context, c *client, token stri
 	if typ != "" && !strings.EqualFold(typ, "JWT") && !strings.EqualFold(typ, "oauth-authz-req+jwt") {
 		return nil, errors.New("JWT is of another type")
 	}
-	err = jwt.verify(c.keys, c.jwtAlgs(c.RequestSigningAlg))
+	err = p.verifyByClient(ctx, c, jwt, c.jwtAlgs(c.RequestSigningAlg))
 	if err != nil {
 		return nil, err
 	}
