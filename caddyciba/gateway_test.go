@@ -3,6 +3,7 @@ package caddyciba
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -86,6 +87,8 @@ func TestRefusals(t *testing.T) {
 		// threats.md C10: nobody is asked to approve a sentence with a hole in it.
 		{"missing field", nil, `{"debtor":{"customer_id":"alice"},"currency":"EUR"}`, "/transfers", 422, "transaction-not-readable"},
 		{"no JSON", nil, `amount=100`, "/transfers", 422, "transaction-not-readable"},
+		{"body too large", nil, strings.Repeat(" ", 64<<10) + transfer, "/transfers", 413, "body-too-large"},
+		{"name twice", nil, strings.Replace(transfer, `"amount"`, `"amount":"1.00","amount"`, 1), "/transfers", 422, "transaction-not-readable"},
 		{"encoded slash", nil, transfer, "/transfers%2f1", 400, "noncanonical-target"},
 		{"dot segments beside the matcher", nil, transfer, "/x/..%5ctransfers", 400, "noncanonical-target"},
 	}

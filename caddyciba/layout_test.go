@@ -169,7 +169,12 @@ func TestStrictJSON(t *testing.T) {
 			t.Errorf("was accepted: %s", config)
 		}
 	}
-	err := validate([]byte(gateJSON(`"issuer":"https://id.example.com","hold":"30s"`)))
+	// The server's write timeout is 3 minutes.
+	err := validate([]byte(gateJSON(`"issuer":"https://id.example.com","hold":"3m"`)))
+	if err == nil || !strings.Contains(err.Error(), "hold of 3m0s is not shorter than server s's write timeout of 3m0s") {
+		t.Errorf("hold as long as the write timeout: %v", err)
+	}
+	err = validate([]byte(gateJSON(`"issuer":"https://id.example.com","hold":"30s"`)))
 	if err != nil {
 		t.Errorf("a correct gate was refused: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyciba/gateway/caddyciba/stepup"
 )
@@ -63,15 +64,16 @@ func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d
 	if !ok {
 		return stepup.Ask{}, errors.New("request has no replacer")
 	}
-	caller, _ := repl.GetString("http.auth.user.id")
+	user, _ := repl.GetString("http.auth.user.id")
 	who, err := customer.fill(d.Lookup, repl.GetString)
 	if nobody(err) {
 		// The engine refuses a request that concerns nobody.
-		return stepup.Ask{Caller: caller}, nil
+		return stepup.Ask{Caller: user}, nil
 	}
 	if err != nil {
 		return stepup.Ask{}, fmt.Errorf("customer: %w", err)
 	}
+	caller := callerOf(ctx, repl, user)
 	if message.source == "" {
 		return stepup.Ask{Customer: who, Caller: caller, Message: plainMessage(s)}, nil
 	}
@@ -80,6 +82,24 @@ func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d
 		return stepup.Ask{}, fmt.Errorf("message: %w", err)
 	}
 	return stepup.Ask{Customer: who, Caller: caller, Message: what}, nil
+}
+
+// callerOf names who sends a request: the user whom the server has authenticated,
+// or else the client certificate, or else the address that the request came
+// from. The approval is bound to it, and limits count by it.
+func callerOf(ctx context.Context, repl *caddy.Replacer, user string) string {
+	if user != "" {
+		return user
+	}
+	certificate, _ := repl.GetString("http.request.tls.client.fingerprint")
+	if certificate != "" {
+		return "certificate " + certificate
+	}
+	address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+	if address != "" {
+		return "address " + address
+	}
+	return ""
 }
 
 // maxPlainMessage leaves room for the digest behind a message.
