@@ -174,8 +174,8 @@ func TestHost(t *testing.T) {
 func TestMethodInAnotherCase(t *testing.T) {
 	for method := range knownMethods {
 		for spelling, good := range map[string]bool{
-			method:                  true,
-			strings.ToLower(method): false,
+			method:                                   true,
+			strings.ToLower(method):                  false,
 			method[:1] + strings.ToLower(method[1:]): false,
 			strings.ToLower(method[:1]) + method[1:]: false,
 		} {
