@@ -36,7 +36,7 @@ type authenticationRequest struct {
 type authenticationResponse struct {
 	AuthReqID string `json:"auth_req_id"`
 	ExpiresIn int64  `json:"expires_in"`
-	Interval  int64  `json:"interval"`
+	Interval  int64  `json:"interval,omitempty"` // not for push
 }
 
 // serveBackchannel is the backchannel authentication endpoint. The order of work
@@ -52,7 +52,7 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	if !c.hasGrant(GrantCIBA) {
+	if !c.hasGrant(GrantCIBA) && c.DeliveryMode != DeliveryPush {
 		return refuse(codeUnauthorizedClient, "The client may not use CIBA.")
 	}
 	f, err = p.unwrapRequest(ctx, c, f)
@@ -84,11 +84,11 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, authenticationResponse{
-		AuthReqID: authReqID,
-		ExpiresIn: int64(req.lifetime / time.Second),
-		Interval:  int64(p.cfg.Interval / time.Second),
-	})
+	answer := authenticationResponse{AuthReqID: authReqID, ExpiresIn: int64(req.lifetime / time.Second)}
+	if c.DeliveryMode != DeliveryPush {
+		answer.Interval = int64(p.cfg.Interval / time.Second)
+	}
+	return writeJSON(w, answer)
 }
 
 // readAuthenticationRequest checks the parameters of a request. What it does not
@@ -225,7 +225,8 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 		h.Bound = &req.bound
 	}
 	if req.notificationToken != "" {
-		h.Ping, err = p.newPing(h.id, pingSecret{AuthReqID: authReqID, Token: req.notificationToken})
+		callback := callbackState{Push: c.DeliveryMode == DeliveryPush}
+		h.Callback, err = callback.withSecret(p, h.id, callbackSecret{AuthReqID: authReqID, Token: req.notificationToken})
 		if err != nil {
 			return "", err
 		}

@@ -23,6 +23,11 @@ const (
 const (
 	DeliveryPoll = "poll"
 	DeliveryPing = "ping"
+
+	// DeliveryPush sends the tokens to the client. They can not be bound to a key
+	// of the client, and lie in the store until the client has taken them,
+	// encrypted only if there are encryption keys.
+	DeliveryPush = "push"
 )
 
 // GrantCIBA is the grant type of CIBA Core 1.0 section 10.1.
@@ -112,9 +117,9 @@ type Client struct {
 	// LongPoll holds the polls of the client without being asked to.
 	LongPoll bool
 
-	// NotificationEndpoint is where pings go
+	// NotificationEndpoint is where pings and pushes go
 	// (backchannel_client_notification_endpoint): an https URL outside of
-	// closed networks, see Config.NotificationNetworks. Required for ping.
+	// closed networks, see Config.NotificationNetworks. Required for both.
 	NotificationEndpoint string
 
 	// IDTokenSigningAlg is the algorithm of ID Tokens for the client.
@@ -185,11 +190,9 @@ func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsTy
 	if len(c.GrantTypes) == 0 {
 		c.GrantTypes = []string{GrantCIBA}
 	}
-	if c.DeliveryMode != DeliveryPoll && c.DeliveryMode != DeliveryPing {
-		return nil, fmt.Errorf("unknown delivery mode %q", c.DeliveryMode)
-	}
-	if c.DeliveryMode == DeliveryPing && c.NotificationEndpoint == "" {
-		return nil, errors.New("a notification endpoint is required for ping")
+	err := c.checkDelivery()
+	if err != nil {
+		return nil, err
 	}
 	for _, grant := range c.GrantTypes {
 		_, ok := grants[grant]
@@ -219,7 +222,7 @@ func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsTy
 		}
 	}
 	compiled := &client{Client: c}
-	err := compiled.compileCredentials()
+	err = compiled.compileCredentials()
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +231,24 @@ func compileClient(c Client, scopes map[string]Scope, types map[string]DetailsTy
 	compiled.GrantTypes = slices.Clone(c.GrantTypes)
 	compiled.SecretHashes = slices.Clone(c.SecretHashes)
 	return compiled, nil
+}
+
+// checkDelivery checks that the client can be served in its delivery mode.
+func (c *Client) checkDelivery() error {
+	switch c.DeliveryMode {
+	case DeliveryPoll:
+		return nil
+	case DeliveryPing, DeliveryPush:
+	default:
+		return fmt.Errorf("unknown delivery mode %q", c.DeliveryMode)
+	}
+	if c.NotificationEndpoint == "" {
+		return errors.New("a notification endpoint is required for " + c.DeliveryMode)
+	}
+	if c.DeliveryMode == DeliveryPush && (c.DPoPBound || c.CertificateBound) {
+		return errors.New("tokens that are pushed can not be bound to a key of the client")
+	}
+	return nil
 }
 
 // compileCredentials checks that the client has what its method needs.

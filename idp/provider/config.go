@@ -108,7 +108,7 @@ type Config struct {
 	// certificate without one is refused.
 	ListenerVerifiesClients bool
 
-	// NotificationNetworks opens networks to pings, and to the fetching of keys,
+	// NotificationNetworks opens networks to pings, pushes and the fetching of keys,
 	// for clients whose endpoint is in a private network or on the same host.
 	// Clients are called nowhere else but at public addresses.
 	NotificationNetworks []netip.Prefix

@@ -69,6 +69,10 @@ func (p *Provider) startConfirmation(r *http.Request, c *client) (confirmation, 
 	if err != nil || proof == "" {
 		return cnf, err
 	}
+	if c.DeliveryMode == DeliveryPush {
+		// Nobody shows a key when tokens are pushed (CIBA checklist X4).
+		return cnf, badRequest("Tokens that are pushed can not be bound to a key.")
+	}
 	cnf.JKT, err = p.checkDPoP(r.Context(), proof, r.Method, pathBackchannel, "")
 	return cnf, err
 }

@@ -79,7 +79,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		CertificateBound:    p.offersTLS(),
 		RequestAlgs:         p.clientAlgs(),
 		UserCode:            p.usesUserCodes(),
-		DeliveryModes:       []string{DeliveryPoll, DeliveryPing},
+		DeliveryModes:       p.deliveryModes(),
 		GrantTypes:          []string{GrantCIBA, GrantRefresh},
 		ResponseTypes:       []string{}, // the authorization endpoint refuses them all
 		SubjectTypes:        []string{"public"},

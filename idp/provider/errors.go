@@ -63,6 +63,7 @@ const (
 	codeInvalidUserCode       = "invalid_user_code"
 	codeAccessDenied          = "access_denied"
 	codeExpiredToken          = "expired_token"
+	codeTransactionFailed     = "transaction_failed"
 	codePending               = "authorization_pending"
 	codeSlowDown              = "slow_down"
 	codeTooManyRequests       = "temporarily_unavailable"

@@ -47,6 +47,8 @@ func (c *client) checkProfile(defaultAlg string) error {
 		return errors.New("the profile demands private_key_jwt or authentication by a TLS client certificate")
 	case !c.hasKeys():
 		return errors.New("the profile demands signed requests, and a JWKS to verify them with")
+	case c.DeliveryMode == DeliveryPush:
+		return errors.New("the profile does not allow push")
 	case !c.CertificateBound && !c.DPoPBound:
 		return errors.New("the profile demands tokens that are bound to a certificate or to a DPoP key")
 	case slices.Contains([]string{idTokenAlg, c.AuthSigningAlg, c.RequestSigningAlg}, string(jose.RS256)):

@@ -129,25 +129,13 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by red
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := p.issueTokens(ctx, issue{
+	tokens, used, err := p.firstTokens(ctx, issue{
 		client: c, user: user, request: h, scope: p.scopeFor(h.Granted, targets), targets: targets, authReqID: by.authReqID, cnf: by.cnf,
 	})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
 	}
-	now := p.now()
-	var refresh *refreshState
-	if c.mayRefresh() {
-		tokens.RefreshToken, refresh, err = p.newRefresh(h, now.Add(p.cfg.RefreshTokenLifetime))
-		if err != nil {
-			return nil, unavailable(err)
-		}
-	}
-	err = p.useUp(ctx, h, func(r *requestRecord) {
-		r.Redeemed = now.UnixMilli()
-		r.Refresh = refresh
-		r.KeepUntil = p.keepUntil(now, refresh)
-	})
+	err = p.useUp(ctx, h, used)
 	if err != nil {
 		return nil, err
 	}

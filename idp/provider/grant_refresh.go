@@ -114,7 +114,10 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, err
 	}
-	err = p.move(ctx, h, StateRedeemed, func(r *requestRecord) { r.Refresh = state })
+	err = p.move(ctx, h, StateRedeemed, func(r *requestRecord) {
+		r.Refresh = state
+		r.Callback = nil // a client that refreshes has what was pushed
+	})
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		// The same token was used at the same time.
 		return nil, p.revokeReplayed(ctx, h.id, errRefreshToken)
@@ -180,6 +183,7 @@ func (p *Provider) revoke(ctx context.Context, id, reason string) error {
 		err = p.move(ctx, h, StateRedeemed, func(r *requestRecord) {
 			r.Revoked = p.now().UnixMilli()
 			r.Refresh = nil
+			r.Callback = nil
 		})
 		if errors.Is(err, store.ErrConflict) {
 			continue // a refresh came first; its token must go too

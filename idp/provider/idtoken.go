@@ -23,6 +23,7 @@ type idTokenClaims struct {
 	ACR       string   `json:"acr,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
 	ATHash    string   `json:"at_hash,omitempty"`
+	RTHash    string   `json:"urn:openid:params:jwt:claim:rt_hash,omitempty"`
 	AuthReqID string   `json:"urn:openid:params:jwt:claim:auth_req_id,omitempty"`
 }
 
@@ -39,7 +40,7 @@ func (p *Provider) idToken(set *keySet, i issue, accessToken string, now time.Ti
 	if key == nil {
 		return "", fmt.Errorf("there is no %s key", alg)
 	}
-	return signJWT(key.id, idTokenClaims{
+	claims := idTokenClaims{
 		Issuer:    p.cfg.Issuer,
 		Subject:   h.Subject,
 		Audience:  i.client.ID,
@@ -50,7 +51,11 @@ func (p *Provider) idToken(set *keySet, i issue, accessToken string, now time.Ti
 		AMR:       h.AMR,
 		ATHash:    leftHash(alg, accessToken),
 		AuthReqID: i.authReqID,
-	})
+	}
+	if i.pushed && i.refresh != "" {
+		claims.RTHash = leftHash(alg, i.refresh)
+	}
+	return signJWT(key.id, claims)
 }
 
 // leftHash is the left half of the hash of a token, as in at_hash. The hash is the

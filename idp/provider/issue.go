@@ -15,6 +15,8 @@ type issue struct {
 	targets   []string // resource servers of the access token
 	cnf       confirmation
 	authReqID string // empty when tokens are refreshed
+	refresh   string // refresh token that goes with them
+	pushed    bool
 }
 
 // issueTokens makes an access token and an ID Token. It writes nothing.
@@ -33,12 +35,36 @@ func (p *Provider) issueTokens(ctx context.Context, i issue) (*tokenResponse, er
 		return nil, err
 	}
 	return &tokenResponse{
-		AccessToken: access,
-		TokenType:   i.cnf.tokenType(),
-		ExpiresIn:   int64(p.cfg.AccessTokenLifetime / time.Second),
-		IDToken:     id,
-		Scope:       joinScope(i.scope),
-		Details:     i.request.Details,
+		AccessToken:  access,
+		TokenType:    i.cnf.tokenType(),
+		ExpiresIn:    int64(p.cfg.AccessTokenLifetime / time.Second),
+		IDToken:      id,
+		RefreshToken: i.refresh,
+		Scope:        joinScope(i.scope),
+		Details:      i.request.Details,
+	}, nil
+}
+
+// firstTokens makes the tokens of an approved request, with a refresh token if the
+// client gets any, and what is to be written down when they leave the provider.
+func (p *Provider) firstTokens(ctx context.Context, i issue) (*tokenResponse, func(*requestRecord), error) {
+	now := p.now()
+	var refresh *refreshState
+	if i.client.mayRefresh() {
+		var err error
+		i.refresh, refresh, err = p.newRefresh(i.request, now.Add(p.cfg.RefreshTokenLifetime))
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	tokens, err := p.issueTokens(ctx, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	return tokens, func(r *requestRecord) {
+		r.Redeemed = now.UnixMilli()
+		r.Refresh = refresh
+		r.KeepUntil = p.keepUntil(now, refresh)
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,24 +12,34 @@ import (
 )
 
 const (
-	// indexOutbox finds the decided requests whose clients are still to be told.
+	// indexOutbox finds the requests that have come to an end and whose clients
+	// are still to be called.
 	indexOutbox = "outbox"
 
 	outboxBatch = 100
-	outboxAtOne = 8 // pings at a time
+	outboxAtOne = 8 // calls at a time
 	outboxIdle  = 30 * time.Second
 )
 
-var outboxIndex = store.Index{Name: indexOutbox, Value: "ping"}
+// Retrying of calls. Tokens are pushed for as long as the request lasts, everything
+// else callbackAttempts times at most.
+const (
+	callbackAttempts   = 8
+	callbackFirstRetry = time.Second
+	callbackLastRetry  = 30 * time.Second
+)
 
-// startOutbox begins to send pings, if there is a client that gets any. Every node
+var outboxIndex = store.Index{Name: indexOutbox, Value: "callback"}
+
+// startOutbox begins to call clients, if there is one that wants it. Every node
 // runs an outbox over the same store, and what a node owed when it went down is
 // sent by the others or by its successor.
 func (p *Provider) startOutbox(ctx context.Context) {
 	p.outbox.Do(func() {
 		for _, c := range p.clients {
-			if c.DeliveryMode == DeliveryPing {
+			if c.isCalled() {
 				p.background.run(ctx, 0, p.runOutbox)
+				p.background.run(ctx, 0, p.runExpiry)
 				return
 			}
 		}
@@ -46,7 +57,7 @@ func (p *Provider) runOutbox(ctx context.Context) {
 		}
 		if err != nil {
 			p.log.Error("outbox failed, trying again", zap.Error(err))
-			next = pingFirstRetry
+			next = callbackFirstRetry
 		}
 		timer := time.NewTimer(next)
 		select {
@@ -80,19 +91,19 @@ func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
 			if err != nil {
 				return 0, err
 			}
-			due := time.UnixMilli(h.Ping.Next).Sub(p.now())
+			due := time.UnixMilli(h.Callback.Next).Sub(p.now())
 			if due > 0 {
 				next = min(next, due)
 				continue
 			}
-			// A ping that fails comes again after the first wait at the earliest.
-			next = min(next, pingFirstRetry)
+			// A call that fails comes again after the first wait at the earliest.
+			next = min(next, callbackFirstRetry)
 			slots <- struct{}{}
 			sending.Go(func() {
 				defer func() { <-slots }()
 				err := p.deliver(ctx, h)
 				if err != nil {
-					p.log.Error("ping failed", zap.String("request", h.id), zap.Error(err))
+					p.log.Error("callback failed", zap.String("request", h.id), zap.Error(err))
 				}
 			})
 		}
@@ -100,4 +111,60 @@ func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
 			return next, nil
 		}
 	}
+}
+
+// deliver tries once to call the client of a request. Nothing that goes wrong here
+// has an influence on the decision (CIBA checklist P6). A client that was disabled,
+// or that is now registered for another way of delivery, is not called.
+func (p *Provider) deliver(ctx context.Context, h *heldRequest) error {
+	c := p.clients[h.Client]
+	switch {
+	case c == nil || c.Disabled:
+	case h.Callback.Push && c.DeliveryMode == DeliveryPush:
+		return p.deliverPush(ctx, c, h)
+	case !h.Callback.Push && c.DeliveryMode == DeliveryPing:
+		return p.deliverPing(ctx, c, h)
+	}
+	if h.State == StateRedeemed {
+		return p.revoke(ctx, h.id, "the client is no longer called")
+	}
+	return p.settle(ctx, h)
+}
+
+// claim takes the next attempt at a call by one conditional write, which may also
+// take the request to another state, so that of several nodes one sends. It reports
+// false if another node was first, or the client has come by itself.
+func (p *Provider) claim(ctx context.Context, h *heldRequest, to State, change func(*requestRecord)) (bool, error) {
+	next := *h.Callback
+	next.Attempts++
+	wait := min(callbackFirstRetry<<min(next.Attempts-1, 16), callbackLastRetry)
+	next.Next = p.now().Add(callbackTimeout + wait).UnixMilli()
+	err := p.move(ctx, h, to, func(r *requestRecord) {
+		r.Callback = &next
+		if change != nil {
+			change(r)
+		}
+	})
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// settle writes down that nothing is owed any more.
+func (p *Provider) settle(ctx context.Context, h *heldRequest) error {
+	err := p.move(ctx, h, h.State, func(r *requestRecord) { r.Callback = nil })
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+		return nil // the client was faster, or the tokens were revoked
+	}
+	return err
+}
+
+func (p *Provider) logCallback(h *heldRequest, result sent, cause error) {
+	mode := DeliveryPing
+	if h.Callback.Push {
+		mode = DeliveryPush
+	}
+	p.log.Info("client called", zap.String("request", h.id), zap.String("client", h.Client), zap.String("mode", mode),
+		zap.Int("attempt", h.Callback.Attempts), zap.Bool("delivered", result == sentDone), zap.NamedError("cause", cause))
 }

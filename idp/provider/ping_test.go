@@ -14,28 +14,34 @@ import (
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
-// pinged is one call of a notification endpoint.
-type pinged struct {
+// called is one call of a notification endpoint.
+type called struct {
 	path, authorization, contentType, body string
 }
 
 // pingWorld has a ping client "gateway" whose endpoint is served by handler.
-func pingWorld(t *testing.T, handler http.HandlerFunc) (*world, <-chan pinged) {
+func pingWorld(t *testing.T, handler http.HandlerFunc) (*world, <-chan called) {
 	t.Helper()
-	calls := make(chan pinged, 100)
+	return callbackWorld(t, provider.DeliveryPing, handler)
+}
+
+// callbackWorld is the same for ping and push.
+func callbackWorld(t *testing.T, mode string, handler http.HandlerFunc) (*world, <-chan called) {
+	t.Helper()
+	calls := make(chan called, 100)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
 		}
-		calls <- pinged{r.URL.Path, r.Header.Get("Authorization"), r.Header.Get("Content-Type"), string(body)}
+		calls <- called{r.URL.Path, r.Header.Get("Authorization"), r.Header.Get("Content-Type"), string(body)}
 		handler(rw, r)
 	}))
 	t.Cleanup(server.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	return newWorld(t, func(c *provider.Config) {
-		c.Clients[0].DeliveryMode = provider.DeliveryPing
+		c.Clients[0].DeliveryMode = mode
 		c.Clients[0].NotificationEndpoint = server.URL + "/ciba/notify"
 		c.NotificationNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.NotificationRoots = roots
@@ -52,18 +58,18 @@ func answerWith(status int) http.HandlerFunc {
 	}
 }
 
-func nextPing(t *testing.T, calls <-chan pinged) pinged {
+func nextCall(t *testing.T, calls <-chan called) called {
 	t.Helper()
 	select {
 	case call := <-calls:
 		return call
 	case <-time.After(10 * time.Second):
 		t.Fatal("no ping came")
-		return pinged{}
+		return called{}
 	}
 }
 
-func noPing(t *testing.T, calls <-chan pinged) {
+func noCall(t *testing.T, calls <-chan called) {
 	t.Helper()
 	select {
 	case call := <-calls:
@@ -90,8 +96,8 @@ func TestPing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			call := nextPing(t, calls)
-			want := pinged{"/ciba/notify", "Bearer " + notificationToken, "application/json", `{"auth_req_id":"` + authReqID + `"}`}
+			call := nextCall(t, calls)
+			want := called{"/ciba/notify", "Bearer " + notificationToken, "application/json", `{"auth_req_id":"` + authReqID + `"}`}
 			if call != want {
 				t.Errorf("ping %+v, want %+v", call, want)
 			}
@@ -101,7 +107,7 @@ func TestPing(t *testing.T) {
 			} else {
 				a.want(t, 400, "access_denied")
 			}
-			noPing(t, calls)
+			noCall(t, calls)
 		})
 	}
 }
@@ -118,7 +124,7 @@ func TestPingIsRedeemedInside(t *testing.T) {
 	authReqID, id := w.start("client_notification_token", notificationToken)
 	ids <- authReqID
 	w.mustApprove(id)
-	nextPing(t, calls)
+	nextCall(t, calls)
 	(<-redeemed).want(t, 200, "")
 }
 
@@ -130,9 +136,9 @@ func TestPingAnswers(t *testing.T) {
 			w, calls := pingWorld(t, answerWith(status))
 			authReqID, id := w.start("client_notification_token", notificationToken)
 			w.mustApprove(id)
-			call := nextPing(t, calls)
+			call := nextCall(t, calls)
 			w.clock.advance(20 * time.Second)
-			noPing(t, calls) // neither followed nor sent again
+			noCall(t, calls) // neither followed nor sent again
 			if call.path != "/ciba/notify" {
 				t.Errorf("path %s", call.path)
 			}
@@ -146,18 +152,18 @@ func TestPingIsRetried(t *testing.T) {
 	w, calls := pingWorld(t, answerWith(http.StatusInternalServerError))
 	authReqID, id := w.start("client_notification_token", notificationToken)
 	w.mustApprove(id)
-	nextPing(t, calls)
+	nextCall(t, calls)
 	w.clock.advance(10 * time.Second)
-	nextPing(t, calls)
+	nextCall(t, calls)
 	w.restart()
 	err := w.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.clock.advance(10 * time.Second)
-	nextPing(t, calls)
+	nextCall(t, calls)
 	w.clock.advance(5 * time.Minute) // the request is over
-	noPing(t, calls)
+	noCall(t, calls)
 	w.poll("gateway", authReqID).want(t, 400, "expired_token")
 }
 

@@ -128,7 +128,7 @@ func collectSigningAlgs(cfg Config) []string {
 }
 
 // Start reads the signing keys from the store, makes those that are missing, and
-// begins to send pings. What goes on in the background ends with Close, not with
+// begins to call clients. What goes on in the background ends with Close, not with
 // the context.
 // It may be called again after an error.
 func (p *Provider) Start(ctx context.Context) error {

@@ -45,9 +45,14 @@ const (
 // edges are the legal changes of state.
 var edges = map[State][]State{
 	StatePending:  {StateApproved, StateDenied, StateExpired, StateCancelled},
-	StateApproved: {StateRedeemed, StateExpired, StateCancelled, StateApproved}, // its ping is sent
-	StateDenied:   {StateDenied},                                                // its ping is sent
-	StateRedeemed: {StateRedeemed},                                              // its refresh token changes, or its tokens are revoked
+	StateApproved: {StateRedeemed, StateExpired, StateCancelled, StateApproved},
+
+	// What follows changes nothing but notes: its client is called, its refresh
+	// token changes, its tokens are revoked.
+	StateDenied:    {StateDenied},
+	StateExpired:   {StateExpired},
+	StateCancelled: {StateCancelled},
+	StateRedeemed:  {StateRedeemed},
 }
 
 // requestRecord is an authentication request as it lies in the store. Times are
@@ -74,9 +79,9 @@ type requestRecord struct {
 	Redeemed int64    `json:"redeemed,omitempty"`
 	Revoked  int64    `json:"revoked,omitempty"`
 
-	Ping      *pingState    `json:"ping,omitempty"`
-	Refresh   *refreshState `json:"refresh,omitempty"`
-	KeepUntil int64         `json:"keep_until,omitempty"` // for as long as tokens are good
+	Callback  *callbackState `json:"callback,omitempty"`
+	Refresh   *refreshState  `json:"refresh,omitempty"`
+	KeepUntil int64          `json:"keep_until,omitempty"` // for as long as tokens are good
 }
 
 // heldRequest is a request as it was read from the store, with what is needed to
@@ -154,7 +159,7 @@ func decodeRequest(stored *store.Record) (*heldRequest, error) {
 	return h, nil
 }
 
-// storeRecord returns the record to write. Only pending requests are indexed.
+// storeRecord returns the record to write.
 func (h *heldRequest) storeRecord() (*store.Record, error) {
 	data, err := json.Marshal(&h.requestRecord)
 	if err != nil {
@@ -171,13 +176,23 @@ func (h *heldRequest) storeRecord() (*store.Record, error) {
 	if keep.After(r.Expires) {
 		r.Expires = keep
 	}
-	if h.State == StatePending {
-		r.Indexes = []store.Index{pendingIndex(h.Subject)}
-	}
-	if h.owesPing() {
-		r.Indexes = []store.Index{outboxIndex}
-	}
+	r.Indexes = h.indexes()
 	return r, nil
+}
+
+// indexes returns the entries by which the request is found.
+func (h *heldRequest) indexes() []store.Index {
+	var entries []store.Index
+	if h.State == StatePending {
+		entries = append(entries, pendingIndex(h.Subject))
+	}
+	if h.State == StatePending && h.Callback != nil {
+		entries = append(entries, expiringIndex(expirySlotOf(h.expires())))
+	}
+	if h.owesCallback() {
+		entries = append(entries, outboxIndex)
+	}
+	return entries
 }
 
 func pendingIndex(subject string) store.Index {
@@ -193,8 +208,8 @@ func (p *Provider) move(ctx context.Context, h *heldRequest, to State, change fu
 	}
 	next := *h
 	next.State = to
-	if to == StateExpired || to == StateCancelled || to == StateRedeemed {
-		next.Ping = nil // there is nothing left to tell
+	if endsCallback(h.State, to) {
+		next.Callback = nil
 	}
 	if change != nil {
 		change(&next.requestRecord)
@@ -210,6 +225,19 @@ func (p *Provider) move(ctx context.Context, h *heldRequest, to State, change fu
 	next.version = record.Version
 	*h = next
 	return nil
+}
+
+// endsCallback reports whether there is nothing left to tell the client behind a
+// step: it has collected its tokens, has cancelled, or was told of an approval that
+// has come to nothing.
+func endsCallback(from, to State) bool {
+	switch to {
+	case StateCancelled:
+		return from != StateCancelled
+	case StateRedeemed, StateExpired:
+		return from == StateApproved
+	}
+	return false
 }
 
 // expire writes down that a request has expired, so that no node with a slower

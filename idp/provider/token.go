@@ -44,7 +44,8 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return refuse(codeUnsupportedGrantType, "The grant type is not supported.")
 	}
-	if !c.hasGrant(grantType) {
+	// A push client has nothing to collect (CIBA Core 1.0 section 11).
+	if !c.hasGrant(grantType) || grantType == GrantCIBA && c.DeliveryMode == DeliveryPush {
 		return refuse(codeUnauthorizedClient, "The client may not use this grant type.")
 	}
 	tokens, err := grant(p, r, c, f)
