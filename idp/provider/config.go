@@ -139,6 +139,13 @@ type Config struct {
 	// IDTokenLifetime is how long ID Tokens are good. Default: 300s.
 	IDTokenLifetime time.Duration
 
+	// DPoPNonceLifetime, if set, asks for a nonce in DPoP proofs, and is how long a
+	// nonce is good at least; three times that at most. A client that has none is
+	// refused with use_dpop_nonce and a nonce (RFC 9449 section 8), and tries
+	// again: proofs can't be made ahead then, for one more round trip now and
+	// then. From 10s to 1h. Default: none are asked for.
+	DPoPNonceLifetime time.Duration
+
 	// SigningAlgs are the algorithms that tokens may be signed with, the
 	// default one first: ES256, PS256, EdDSA, RS256. A key is made for each of
 	// them. Default: ES256, and what clients have as IDTokenSigningAlg.
@@ -329,6 +336,9 @@ func (c Config) validateLifetimes() []error {
 	}
 	if c.AccessTokenLifetime < time.Second || c.IDTokenLifetime < time.Second || c.RefreshTokenLifetime < time.Second {
 		errs = append(errs, errors.New("token lifetimes must be at least 1s"))
+	}
+	if c.DPoPNonceLifetime != 0 && (c.DPoPNonceLifetime < minNonceLifetime || c.DPoPNonceLifetime > maxNonceLifetime) {
+		errs = append(errs, errors.New("the lifetime of DPoP nonces must be between 10s and 1h"))
 	}
 	return errs
 }

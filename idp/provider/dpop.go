@@ -43,6 +43,7 @@ type proofClaims struct {
 	URL         string   `json:"htu"`
 	IssuedAt    *float64 `json:"iat"`
 	AccessToken string   `json:"ath"`
+	Nonce       string   `json:"nonce"`
 }
 
 // checkDPoP verifies a proof for a request to the endpoint at path, uses it up, and
@@ -55,6 +56,10 @@ func (p *Provider) checkDPoP(ctx context.Context, proof, method, path, accessTok
 	err = claims.check(p.now(), method, p.urls(path), accessToken)
 	if err != nil {
 		return "", errDPoP.because(err)
+	}
+	err = p.checkNonce(ctx, claims.Nonce)
+	if err != nil {
+		return "", err
 	}
 	until := floatTime(*claims.IssuedAt).Add(maxProofAge + clockSkew)
 	err = p.useOnce(ctx, "dpop\x00"+thumbprint+"\x00"+claims.ID, until)

@@ -65,6 +65,7 @@ const (
 	codeExpiredToken          = "expired_token"
 	codeTransactionFailed     = "transaction_failed"
 	codePending               = "authorization_pending"
+	codeUseDPoPNonce          = "use_dpop_nonce"
 	codeSlowDown              = "slow_down"
 	codeTooManyRequests       = "temporarily_unavailable"
 	codeUnavailable           = "temporarily_unavailable"

@@ -29,6 +29,7 @@ type Provider struct {
 	discovery    []byte
 	routes       map[string]route
 	sealer       *sealer
+	nonces       nonces
 
 	keySet  atomic.Pointer[keySet]
 	keyLoad sync.Mutex // held while keys are loaded, never while they are used
@@ -81,6 +82,8 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.nonces.secret.name = "dpop-nonce"
+	p.nonces.lifetime = cfg.DPoPNonceLifetime
 	p.signingAlgs = collectSigningAlgs(cfg)
 	p.audiences = []string{cfg.Issuer}
 	if cfg.AssertionAudience == AudienceCore {
@@ -171,6 +174,7 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+	p.offerNonce(w, r)
 	err := route.serve(w, r)
 	if err != nil {
 		p.renderError(w, r, err)

@@ -101,6 +101,7 @@ func TestConfigIsChecked(t *testing.T) {
 		`unknown signing algorithm "HS256"`:      func(c *provider.Config) { c.SigningAlgs = []string{"HS256"} },
 		"encryption key 0 has 3 bytes":           func(c *provider.Config) { c.EncryptionKeys = [][]byte{{1, 2, 3}} },
 		"unknown assertion audience":             func(c *provider.Config) { c.AssertionAudience = "any" },
+		"lifetime of DPoP nonces":                func(c *provider.Config) { c.DPoPNonceLifetime = time.Second },
 		"limits must not be negative":            func(c *provider.Config) { c.MaxPendingPerUser = -1 },
 		"is declared twice":                      func(c *provider.Config) { c.Scopes = append(c.Scopes, c.Scopes[0]) },
 		"is not a scope token":                   func(c *provider.Config) { c.Scopes = []provider.Scope{{Name: "a b"}} },

@@ -74,12 +74,12 @@ func invalidSender(err error) *oauthError {
 	if !errors.As(err, &refusal) {
 		return invalidToken(err)
 	}
-	if refusal.code != codeInvalidDPoPProof {
+	if refusal.code != codeInvalidDPoPProof && refusal.code != codeUseDPoPNonce {
 		return refusal
 	}
 	clone := *refusal
 	clone.status = http.StatusUnauthorized
-	clone.challenge = `DPoP error="invalid_dpop_proof", algs="` + strings.Join(signingAlgs, " ") + `"`
+	clone.challenge = `DPoP error="` + refusal.code + `", algs="` + strings.Join(signingAlgs, " ") + `"`
 	return &clone
 }
 
