@@ -3,6 +3,7 @@ package caddyciba
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,4 +43,32 @@ func TestHeldLongerThanServerTimeouts(t *testing.T) {
 			b.wantCount(t, 3)
 		})
 	}
+}
+
+// The same over HTTP/2, where deadlines belong to streams.
+func TestHeldOverHTTP2(t *testing.T) {
+	op, b := newFakeOP(t), newBank(t)
+	op.decide = func(r *fakeRequest) fakeDecision {
+		if r.polls > 2 {
+			return approve
+		}
+		return pending
+	}
+	s := startSite(t, memoryStore+"\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t\ttimeouts {\n\t\t\tread_body 1s\n\t\t\tread_body_idle 1s\n\t\t\twrite_idle 1s\n\t\t}\n\t}",
+		fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 10s\n}\nreverse_proxy %s", op.URL, b.addr()))
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	for _, body := range []string{"", transfer} {
+		resp, err := client.Post("http://"+s.addr+"/transfers", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusCreated || resp.ProtoMajor != 2 {
+			t.Errorf("got %s %s", resp.Proto, resp.Status)
+		}
+	}
+	b.wantCount(t, 2)
 }
