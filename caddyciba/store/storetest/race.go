@@ -178,3 +178,32 @@ func countUp(ctx context.Context, s store.Store) error {
 		}
 	}
 }
+
+// A record is anybody's as soon as it can be read: one caller moves it to
+// another index while the call that creates it has yet to return. The race
+// detector watches that the engine shares nothing between the two.
+func testUpdateDuringCreate(t *testing.T, f *fixture) {
+	for round := range 3 * rounds() {
+		id := fmt.Sprint(round)
+		updated := make(chan error, 1)
+		go func() {
+			for {
+				r, err := f.Get(t.Context(), "k", id)
+				if err == nil {
+					r.Indexes = []store.Index{{Name: "state", Value: "sent"}}
+					updated <- f.Update(t.Context(), r)
+					return
+				}
+				if !errors.Is(err, store.ErrNotFound) {
+					updated <- err
+					return
+				}
+			}
+		}()
+		f.create(t, &store.Record{Kind: "k", ID: id, Indexes: []store.Index{{Name: "state", Value: "held"}}})
+		err := <-updated
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -60,6 +60,7 @@ func Run(t *testing.T, factory Factory) {
 		{"create race over expired", testCreateRaceOverExpired},
 		{"update race", testUpdateRace},
 		{"delete race", testDeleteRace},
+		{"update during create", testUpdateDuringCreate},
 		{"counter", testCounter},
 	}
 	for _, test := range tests {
