@@ -71,28 +71,44 @@ const (
 // with every end of a request. It verifies ID Tokens by itself, and its refresh,
 // introspection and revocation must work, too.
 func TestOpenIDClient(t *testing.T) {
-	node := findNode(t)
-	const secret = "s3cret: 100% +&/= of the client"
-	clients := []nodeClient{
+	const secret = "s3cret: 100% +&/= of the clients, which is long"
+	playClients(t, []string{userApproves, userDenies, userIsAway}, []nodeClient{
 		// The id and the secret must be percent-encoded in the header (RFC 6749
 		// section 2.3.1), and openid-client encodes the dash and the dot, too.
 		{ID: "teller-app:bank+branch 7.example", Method: provider.AuthSecretBasic, Secret: secret},
 		{ID: "poster", Method: provider.AuthSecretPost, Secret: secret, IDToken: "RS256"},
+		{ID: "mac", Method: provider.AuthSecretJWT, Secret: secret},
 		{ID: "signer-es256", Method: provider.AuthPrivateKeyJWT, Key: newJWK(t, jose.ES256), IDToken: "PS256"},
 		{ID: "signer-ps256", Method: provider.AuthPrivateKeyJWT, Key: newJWK(t, jose.PS256), IDToken: "EdDSA"},
 		{ID: "dpop-secret", Method: provider.AuthSecretBasic, Secret: secret, DPoP: true},
 		{ID: "dpop-signer", Method: provider.AuthPrivateKeyJWT, Key: newJWK(t, jose.ES256), DPoP: true},
-	}
+	}, func(*provider.Config) {})
+}
+
+// TestOpenIDClientNonce has the provider ask for a nonce in DPoP proofs, upon which
+// openid-client tries again by itself (RFC 9449 section 8).
+func TestOpenIDClientNonce(t *testing.T) {
+	playClients(t, []string{userApproves}, []nodeClient{
+		{ID: "dpop-signer", Method: provider.AuthPrivateKeyJWT, Key: newJWK(t, jose.ES256), DPoP: true},
+	}, func(c *provider.Config) { c.DPoPNonceLifetime = 10 * time.Second })
+}
+
+// playClients plays a flow for each of the clients and each thing that the user may
+// do, all at once.
+func playClients(t *testing.T, messages []string, clients []nodeClient, change func(*provider.Config)) {
+	t.Helper()
+	node := findNode(t)
 	s := newSite(t, func(c *provider.Config) {
 		c.Interval = time.Second
 		c.MaxPendingPerUser, c.MaxPendingPerUserAndClient = 100, 10
 		for _, client := range clients {
 			c.Clients = append(c.Clients, client.registration(t))
 		}
+		change(c)
 	}, decideByMessage(t))
 	var cases []nodeCase
 	for _, client := range clients {
-		for _, message := range []string{userApproves, userDenies, userIsAway} {
+		for _, message := range messages {
 			c := nodeCase{nodeClient: client, Name: client.ID + " " + message, Hint: "alice", Message: message}
 			if message == userIsAway {
 				c.Expiry = 2
@@ -126,7 +142,11 @@ func (n nodeClient) registration(t testing.TB) provider.Client {
 		ID: n.ID, AuthMethod: n.Method, Scopes: []string{"email"}, IDTokenSigningAlg: n.IDToken, DPoPBound: n.DPoP,
 		GrantTypes: []string{provider.GrantCIBA, provider.GrantRefresh},
 	}
-	if n.Key == nil {
+	switch {
+	case n.Method == provider.AuthSecretJWT:
+		c.AssertionSecrets = []provider.AssertionSecret{provider.AssertionSecret(n.Secret)}
+		return c
+	case n.Key == nil:
 		c.SecretHashes = []provider.SecretHash{provider.HashSecret(n.Secret)}
 		return c
 	}

@@ -91,7 +91,13 @@ func requestExpires(r *run) {
 	}
 	r.pendingTwice(s)
 	r.Sleep(s.expiresIn)
+	if r.ping() {
+		r.Sleep(5 * time.Second)
+	}
 	r.poll(r.first, s.authReqID).refused(problem{400, "expired_token"})
+	if r.ping() {
+		r.mayPing(s)
+	}
 }
 
 // refreshing refreshes the tokens of both clients, and tries the second client's

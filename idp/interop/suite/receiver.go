@@ -17,8 +17,11 @@ const pathNotification = "/ciba-notification-endpoint"
 // there.
 const pathInvalid = "/invalid-ciba-notification-endpoint"
 
-// pingTimeout is how long the suite waits for a notification, in real time.
-const pingTimeout = 10 * time.Second
+// How long the suite waits for a notification, in real time.
+const (
+	pingTimeout     = 10 * time.Second
+	optionalTimeout = 2 * time.Second
+)
 
 // Receiver is the notification endpoint of all configurations. It is an
 // [http.Handler], safe for concurrent use.
@@ -115,14 +118,34 @@ func (b *inbox) answer() reply {
 // expectPing waits for the notification of a request and checks it.
 func (r *run) expectPing(s *started) {
 	r.Helper()
-	timeout := time.NewTimer(pingTimeout)
-	defer timeout.Stop()
-	var c call
-	select {
-	case c = <-r.inbox.calls:
-	case <-timeout.C:
+	if !r.awaitPing(s, pingTimeout) {
 		r.Fatal("there was no notification")
 	}
+}
+
+// mayPing waits a little for a notification that is optional.
+func (r *run) mayPing(s *started) {
+	r.Helper()
+	r.awaitPing(s, optionalTimeout)
+}
+
+// awaitPing checks the notification of a request, if there is one in time.
+func (r *run) awaitPing(s *started, timeout time.Duration) bool {
+	r.Helper()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case c := <-r.inbox.calls:
+		r.checkPing(s, c)
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// checkPing checks a notification.
+func (r *run) checkPing(s *started, c call) {
+	r.Helper()
 	switch {
 	case c.err != nil:
 		r.Fatalf("reading notification: %v", c.err)
