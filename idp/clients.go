@@ -4,22 +4,31 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
-// authMethods are the ways for clients to prove who they are.
-var authMethods = []string{provider.AuthSecretBasic, provider.AuthSecretPost, provider.AuthPrivateKeyJWT}
+// What the options of a client can be.
+var (
+	authMethods = []string{
+		provider.AuthSecretBasic, provider.AuthSecretPost, provider.AuthSecretJWT, provider.AuthPrivateKeyJWT,
+		provider.AuthTLS, provider.AuthSelfSignedTLS,
+	}
+	authSigningAlgs   = append([]string{"HS256", "HS384", "HS512"}, signingAlgs...)
+	deliveryModes     = []string{provider.DeliveryPoll, provider.DeliveryPing}
+	signingAlgs       = []string{"ES256", "PS256", "EdDSA", "RS256"}
+	senderConstraints = []string{constraintDPoP, constraintMTLS}
+	profiles          = []string{provider.ProfileFAPICIBA}
+)
 
-// maxKeyFile bounds in bytes what is read as a client's keys.
-const maxKeyFile = 256 << 10
+// What tokens can be bound to.
+const (
+	constraintDPoP = "dpop"
+	constraintMTLS = "mtls"
+)
 
 // Client is an application that may ask customers for approval, for example a
 // gateway. Every client authenticates: there are no public clients in CIBA.
@@ -41,16 +50,28 @@ type Client struct {
 	// `{env.CLIENT_SECRET}` or `{file./run/secrets/client}`, or its SHA-256 in
 	// hexadecimal behind `sha256:`. Secrets must be random, of at least 128
 	// bits, because a plain SHA-256 does not protect a guessable one. A secret
-	// that is written out works, and draws a warning at each start.
+	// that is written out works, and draws a warning at each start. For
+	// client_secret_jwt the secret itself is needed, of at least 32 bytes.
 	Secrets []string `json:"secrets,omitempty"`
 
-	// How the client authenticates: client_secret_basic, client_secret_post or
-	// private_key_jwt. Default: client_secret_basic if the client has secrets,
-	// else private_key_jwt.
+	// How the client authenticates: client_secret_basic, client_secret_post,
+	// client_secret_jwt, private_key_jwt, tls_client_auth or
+	// self_signed_tls_client_auth. Default:
+	// client_secret_basic if the client has secrets, tls_client_auth if it has
+	// a certificate, else private_key_jwt.
 	AuthMethod string `json:"auth_method,omitempty"`
 
-	// The client's public keys as a JSON Web Key Set, for private_key_jwt.
-	// Default: none.
+	// The only algorithm that the client signs its assertions with: ES256,
+	// PS256, EdDSA or RS256, and for client_secret_jwt HS256, HS384 or HS512.
+	// Default: any of them.
+	AuthSigningAlg string `json:"auth_signing_alg,omitempty"`
+
+	// Which certificate is the client's, for tls_client_auth. Default: none.
+	Certificate *Certificate `json:"certificate,omitempty"`
+
+	// The client's public keys as a JSON Web Key Set, for private_key_jwt and
+	// signed requests. For self_signed_tls_client_auth they have certificates
+	// (x5c). Default: none.
 	JWKS json.RawMessage `json:"jwks,omitempty"`
 
 	// A file with the client's public keys as a JSON Web Key Set, instead of
@@ -58,9 +79,65 @@ type Client struct {
 	// Default: none.
 	JWKSFile string `json:"jwks_file,omitempty"`
 
+	// Where the client's public keys are as a JSON Web Key Set, instead of jwks:
+	// an https URL outside of private networks, unless notification_networks
+	// opens them. It is fetched when it is needed, and again after ten minutes or
+	// when an unknown key is used. Default: none.
+	JWKSURI string `json:"jwks_uri,omitempty"`
+
 	// The scopes that the client may ask for. They must be configured, or be
 	// openid. Default: openid alone.
 	Scopes []string `json:"scopes,omitempty"`
+
+	// The types of authorization details that the client may ask for. They
+	// must be configured, or be http_request. Default: all of them.
+	Details []string `json:"details,omitempty"`
+
+	// Whether the client gets refresh tokens. Default: false.
+	Refresh bool `json:"refresh,omitempty"`
+
+	// How the client learns of the customer's decision: poll (it asks) or ping
+	// (it is told to ask). Default: poll.
+	Delivery string `json:"delivery,omitempty"`
+
+	// Where pings go: an https URL. It must be outside of private networks,
+	// unless notification_networks opens them. Required for ping.
+	NotificationEndpoint string `json:"notification_endpoint,omitempty"`
+
+	// Whether the client's polls are held until the customer decides, without
+	// the client asking for it by the header Prefer. Default: false.
+	LongPoll bool `json:"long_poll,omitempty"`
+
+	// Whether the client asks customers for their user codes and sends them.
+	// Requests for customers who have one are refused without it. Default:
+	// false.
+	UserCode bool `json:"user_code,omitempty"`
+
+	// Whether requests that are not signed are refused. Default: false; it is
+	// true if request_signing_alg is given.
+	RequireSignedRequests bool `json:"require_signed_requests,omitempty"`
+
+	// The only algorithm that the client signs its requests with: ES256, PS256,
+	// EdDSA or RS256. Default: any of them.
+	RequestSigningAlg string `json:"request_signing_alg,omitempty"`
+
+	// The algorithm of ID Tokens for the client: ES256, PS256, EdDSA or RS256.
+	// Default: the first of signing_algs.
+	IDTokenSigningAlg string `json:"id_token_signing_alg,omitempty"`
+
+	// What the client's tokens are bound to, so that nobody else can use them:
+	// "dpop" demands a DPoP proof (RFC 9449), "mtls" a TLS client certificate
+	// (RFC 8705). Default: nothing is demanded; a client that sends a DPoP
+	// proof gets tokens that are bound to its key.
+	SenderConstraints []string `json:"sender_constraints,omitempty"`
+
+	// The profile that the client must follow: fapi_ciba. Default: that of the
+	// provider.
+	Profile string `json:"profile,omitempty"`
+
+	// Says that the client is this API, one of those that scopes have as their
+	// audience: it may introspect access tokens that are for it. Default: none.
+	Resource string `json:"resource,omitempty"`
 
 	// Whether the client is locked out: it can start nothing, and what it has
 	// started cannot be approved or redeemed. Default: false.
@@ -73,40 +150,120 @@ func (c *Client) check() error {
 	if c.ID == "" {
 		return errors.New("client has no id")
 	}
+	for _, check := range []func() error{c.checkChoices, c.checkCredentials, c.checkDelivery, c.checkLists} {
+		err := check()
+		if err != nil {
+			return fmt.Errorf("client '%s': %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
+// checkChoices refuses values that do not exist.
+func (c *Client) checkChoices() error {
+	for _, choice := range []struct {
+		option string
+		values []string
+		known  []string
+	}{
+		{"auth_method", []string{c.authMethod()}, authMethods},
+		{"auth_signing_alg", []string{c.AuthSigningAlg}, authSigningAlgs},
+		{"delivery", []string{c.Delivery}, deliveryModes},
+		{"request_signing_alg", []string{c.RequestSigningAlg}, signingAlgs},
+		{"id_token_signing_alg", []string{c.IDTokenSigningAlg}, signingAlgs},
+		{"sender_constraint", c.SenderConstraints, senderConstraints},
+		{"profile", []string{c.Profile}, profiles},
+	} {
+		for _, value := range choice.values {
+			err := checkChoice(choice.option, value, choice.known)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkCredentials refuses a client that cannot authenticate, and credentials that
+// nothing is done with.
+func (c *Client) checkCredentials() error {
 	method := c.authMethod()
-	hasSecrets, hasKeys := len(c.Secrets) > 0, len(c.JWKS) > 0 || c.JWKSFile != ""
-	needsKeys := method == provider.AuthPrivateKeyJWT
+	keySets := 0
+	for _, given := range []bool{len(c.JWKS) > 0, c.JWKSFile != "", c.JWKSURI != ""} {
+		if given {
+			keySets++
+		}
+	}
+	has := map[string]bool{
+		"secret":      len(c.Secrets) > 0,
+		"jwks":        keySets > 0,
+		"certificate": c.Certificate != nil,
+	}
+	needs := map[string]string{
+		provider.AuthSecretBasic:   "secret",
+		provider.AuthSecretPost:    "secret",
+		provider.AuthSecretJWT:     "secret",
+		provider.AuthPrivateKeyJWT: "jwks",
+		provider.AuthTLS:           "certificate",
+		provider.AuthSelfSignedTLS: "jwks",
+	}[method]
 	switch {
-	case len(c.JWKS) > 0 && c.JWKSFile != "":
-		return fmt.Errorf("client '%s' has both jwks and jwks_file; one is enough", c.ID)
-	case !hasSecrets && !hasKeys:
-		return fmt.Errorf("client '%s' has neither a secret nor a jwks; a client must be able to authenticate", c.ID)
-	case !slices.Contains(authMethods, method):
-		return fmt.Errorf("client '%s': auth_method '%s' is not one of %s", c.ID, method, strings.Join(authMethods, ", "))
-	case needsKeys && !hasKeys:
-		return fmt.Errorf("client '%s': %s requires a jwks", c.ID, method)
-	case needsKeys && hasSecrets:
-		return fmt.Errorf("client '%s' has a secret that %s does not use; remove one of them", c.ID, method)
-	case !needsKeys && !hasSecrets:
-		return fmt.Errorf("client '%s': %s requires a secret", c.ID, method)
-	case !needsKeys && hasKeys:
-		return fmt.Errorf("client '%s' has keys that %s does not use; remove one of them", c.ID, method)
+	case keySets > 1:
+		return errors.New("only one of jwks, jwks_file and jwks_uri can be given")
+	case !has["secret"] && !has["jwks"] && !has["certificate"]:
+		return errors.New("it has neither a secret nor a jwks nor a certificate; a client must be able to authenticate")
+	case c.AuthMethod == "" && has["secret"] && has["jwks"] && !c.signsRequests():
+		return errors.New("it has a secret and a jwks; remove one of them, or say by auth_method which of them it authenticates with")
+	case !has[needs]:
+		return fmt.Errorf("%s requires a %s", method, needs)
+	case c.signsRequests() && !has["jwks"]:
+		return errors.New("signed requests require a jwks")
+	}
+	for _, other := range []string{"secret", "certificate"} {
+		if other != needs && has[other] {
+			return fmt.Errorf("%s does not use the %s; remove it", method, other)
+		}
 	}
 	for _, secret := range c.Secrets {
 		err := checkSecret(secret)
 		if err != nil {
-			return fmt.Errorf("client '%s': %w", c.ID, err)
+			return err
 		}
 	}
-	for _, link := range []string{c.URI, c.LogoURI} {
+	if c.Certificate != nil {
+		return c.Certificate.check()
+	}
+	return nil
+}
+
+// checkDelivery refuses a delivery without an address, and the other way round.
+func (c *Client) checkDelivery() error {
+	polls := c.Delivery == "" || c.Delivery == provider.DeliveryPoll
+	switch {
+	case polls && c.NotificationEndpoint != "":
+		return errors.New("a client that polls has no notification_endpoint; set delivery")
+	case !polls && c.NotificationEndpoint == "":
+		return fmt.Errorf("delivery %s requires a notification_endpoint", c.Delivery)
+	}
+	return checkLink(c.NotificationEndpoint)
+}
+
+// checkLists refuses links that are none and entries that are there twice.
+func (c *Client) checkLists() error {
+	for _, link := range []string{c.URI, c.LogoURI, c.JWKSURI} {
 		err := checkLink(link)
 		if err != nil {
-			return fmt.Errorf("client '%s': %w", c.ID, err)
+			return err
 		}
 	}
-	for i, scope := range c.Scopes {
-		if slices.Contains(c.Scopes[:i], scope) {
-			return fmt.Errorf("client '%s': scope '%s' is named twice", c.ID, scope)
+	for _, list := range []struct {
+		what    string
+		entries []string
+	}{{"scope", c.Scopes}, {"details", c.Details}, {"sender_constraint", c.SenderConstraints}} {
+		for i, entry := range list.entries {
+			if slices.Contains(list.entries[:i], entry) {
+				return fmt.Errorf("%s '%s' is named twice", list.what, entry)
+			}
 		}
 	}
 	return nil
@@ -119,68 +276,25 @@ func (c *Client) authMethod() string {
 		return c.AuthMethod
 	case len(c.Secrets) > 0:
 		return provider.AuthSecretBasic
+	case c.Certificate != nil:
+		return provider.AuthTLS
 	default:
 		return provider.AuthPrivateKeyJWT
 	}
 }
 
-// settings returns the client as the provider takes it: secrets resolved and
-// hashed, keys read. The second result are warnings for the operator.
-func (c *Client) settings(repl *caddy.Replacer) (provider.Client, []string, error) {
-	settings := provider.Client{
-		ID:         c.ID,
-		Name:       c.Name,
-		URI:        c.URI,
-		LogoURI:    c.LogoURI,
-		AuthMethod: c.authMethod(),
-		Scopes:     c.Scopes,
-		Disabled:   c.Disabled,
-	}
-	var warnings []string
-	for _, secret := range c.Secrets {
-		hash, warning, err := secretHash(repl, secret)
-		if err != nil {
-			return settings, nil, fmt.Errorf("client '%s': %w", c.ID, err)
-		}
-		if warning != "" {
-			warnings = append(warnings, fmt.Sprintf("client '%s': %s", c.ID, warning))
-		}
-		settings.SecretHashes = append(settings.SecretHashes, hash)
-	}
-	keys, err := c.keys(repl)
-	if err != nil {
-		return settings, nil, fmt.Errorf("client '%s': %w", c.ID, err)
-	}
-	settings.JWKS = keys
-	return settings, warnings, nil
+// signsRequests reports whether the client's requests must be signed by its own
+// setting.
+func (c *Client) signsRequests() bool {
+	return c.RequireSignedRequests || c.RequestSigningAlg != ""
 }
 
-// keys reads the client's public keys; nil if it has none. The provider checks
-// them.
-func (c *Client) keys(repl *caddy.Replacer) (json.RawMessage, error) {
-	if c.JWKSFile == "" {
-		return c.JWKS, nil
+// checkChoice takes known values, and none.
+func checkChoice(option, value string, known []string) error {
+	if value == "" || slices.Contains(known, value) {
+		return nil
 	}
-	name, err := resolve(repl, "jwks", c.JWKSFile)
-	if err != nil {
-		return nil, err
-	}
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("reading jwks: %w", err)
-	}
-	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading jwks: %w", err)
-	}
-	if len(raw) > maxKeyFile {
-		return nil, fmt.Errorf("reading jwks: %s is larger than %d bytes", name, maxKeyFile)
-	}
-	if !json.Valid(raw) {
-		return nil, fmt.Errorf("reading jwks: %s is not a JSON Web Key Set", name)
-	}
-	return raw, nil
+	return fmt.Errorf("%s '%s' is not one of %s", option, value, strings.Join(known, ", "))
 }
 
 // checkLink takes absolute https URLs, and none.

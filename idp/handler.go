@@ -2,30 +2,18 @@ package idp
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
-	"github.com/caddyciba/gateway/idp/provider"
 )
 
 func init() {
 	caddy.RegisterModule(Handler{})
 }
-
-// Bounds of the durations in a Handler.
-const (
-	maxRequestLifetime = provider.DefaultMaxRequestLifetime
-	maxInterval        = time.Minute
-	maxTokenLifetime   = time.Hour
-	maxSessionLifetime = 24 * time.Hour
-)
 
 // Where the modules of stores are, and the key that names one in JSON.
 const (
@@ -51,6 +39,11 @@ type Handler struct {
 	// end. Plain http is taken for loopback hosts only.
 	Issuer string `json:"issuer,omitempty"`
 
+	// The profile that all clients without one of their own must follow:
+	// "fapi_ciba" demands private_key_jwt or certificates, signed requests, and
+	// tokens that are bound to a key. Default: none.
+	Profile string `json:"profile,omitempty"`
+
 	// The store of keys, sessions and requests: a module of the namespace
 	// ciba.stores. Default: bolt, in the directory ciba below Caddy's data
 	// directory.
@@ -68,11 +61,25 @@ type Handler struct {
 	// Default: 5s. From 1s to 1m.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
+	// How long a poll is held while the customer has not decided, if the client
+	// asks for it by the header "Prefer: wait=SECONDS", or has long_poll. The
+	// answer comes as soon as there is a decision. Default: 25s, which also is
+	// the most. A negative value turns it off.
+	LongPoll caddy.Duration `json:"long_poll,omitempty"`
+
+	// How many characters a binding message may have. Default: 128. At most
+	// 1024.
+	BindingMessageMax int `json:"binding_message_max,omitempty"`
+
 	// How long an access token is valid. Default: 5m. At most 1h.
 	AccessTokenLifetime caddy.Duration `json:"access_token_lifetime,omitempty"`
 
 	// How long an ID Token is valid. Default: 5m. At most 1h.
 	IDTokenLifetime caddy.Duration `json:"id_token_lifetime,omitempty"`
+
+	// How long after the customer's approval a client can refresh its tokens.
+	// Refreshing does not prolong it. Default: 24h. At most 365d.
+	RefreshTokenLifetime caddy.Duration `json:"refresh_token_lifetime,omitempty"`
 
 	// How long a customer stays signed in without doing anything. Default: 30m.
 	SessionIdle caddy.Duration `json:"session_idle,omitempty"`
@@ -107,10 +114,56 @@ type Handler struct {
 	// FAPI 2.0 demands. Default: core.
 	AssertionAudience string `json:"assertion_audience,omitempty"`
 
+	// The certificate authorities that issue certificates to clients with
+	// tls_client_auth: files in PEM, read when the config is loaded. Placeholders
+	// are resolved. The authorities of the system are never taken. Default: none,
+	// and such clients are refused unless listener_verifies_clients is set.
+	ClientCAFiles []string `json:"client_ca_files,omitempty"`
+
+	// Leaves the verification of client certificates to the TLS listener, that
+	// is, to client_auth of the site's tls directive in a mode that verifies.
+	// Default: false.
+	ListenerVerifiesClients bool `json:"listener_verifies_clients,omitempty"`
+
+	// Where clients with certificates find the endpoints: an https URL with the
+	// path of the issuer, at which a site with the same ciba_idp directive asks
+	// for client certificates. It is told in the discovery document as
+	// mtls_endpoint_aliases. Default: none, and the ordinary endpoints take
+	// certificates if their site asks for them.
+	MTLSBaseURL string `json:"mtls_base_url,omitempty"`
+
+	// The networks besides the public Internet that notifications to clients may
+	// go to, such as "10.1.0.0/16", for clients that are in a private network or
+	// on this host. Addresses are checked when a connection is made. Default:
+	// none.
+	NotificationNetworks []string `json:"notification_networks,omitempty"`
+
+	// The certificate authorities that the clients' notification endpoints are
+	// verified with: files in PEM, read when the config is loaded. Placeholders
+	// are resolved. Default: those of the system.
+	NotificationCAFiles []string `json:"notification_ca_files,omitempty"`
+
+	// Opens an endpoint at which everybody who knows an auth_req_id can approve
+	// or deny the request without its customer, for automated tests. It must
+	// never be open where real people are asked, and every load of the config
+	// logs an error as long as it is. Default: false.
+	InsecureTestApprovals bool `json:"insecure_test_approvals,omitempty"`
+
+	// What is done against floods. Default: the defaults of each limit.
+	Limits *Limits `json:"limits,omitempty"`
+
 	// What clients may ask for, in addition to the standard scopes openid,
 	// profile, email, phone and address. A scope of one of these names takes
 	// the place of the standard one. Default: the standard scopes alone.
 	Scopes []*Scope `json:"scopes,omitempty"`
+
+	// The types of authorization details that clients may ask for, besides
+	// http_request. Default: http_request alone.
+	Details []*DetailsType `json:"details,omitempty"`
+
+	// Whose login_hint_tokens are trusted. Default: nobody's, and such hints are
+	// refused.
+	HintIssuers []*HintIssuer `json:"hint_issuers,omitempty"`
 
 	// Who may ask. Default: nobody.
 	Clients []*Client `json:"clients,omitempty"`
@@ -228,110 +281,6 @@ func (h *Handler) loadStore(ctx caddy.Context) (caddystore.Engine, error) {
 		return nil, fmt.Errorf("store module %T is not a store engine", module)
 	}
 	return engine, nil
-}
-
-// check finds every mistake that can be found without resolving placeholders.
-func (h *Handler) check() error {
-	err := checkIssuer(h.Issuer)
-	if err != nil {
-		return err
-	}
-	err = h.checkLifetimes()
-	if err != nil {
-		return err
-	}
-	for i, scope := range h.Scopes {
-		if scope == nil {
-			return errors.New("scopes has a null entry")
-		}
-		err = scope.check()
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(h.Scopes[:i], func(s *Scope) bool { return s.Name == scope.Name }) {
-			return errTwice("scope", scope.Name)
-		}
-	}
-	for i, client := range h.Clients {
-		if client == nil {
-			return errors.New("clients has a null entry")
-		}
-		err = client.check()
-		if err != nil {
-			return err
-		}
-		err = h.checkScopes(client)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(h.Clients[:i], func(c *Client) bool { return c.ID == client.ID }) {
-			return errTwice("client", client.ID)
-		}
-	}
-	for _, user := range h.Users {
-		if user == nil {
-			return errors.New("users has a null entry")
-		}
-		err = user.check()
-		if err != nil {
-			return err
-		}
-	}
-	err = h.checkEncryptionKeys()
-	if err != nil {
-		return err
-	}
-	err = h.checkAssertionAudience()
-	if err != nil {
-		return err
-	}
-	if h.Brand != nil {
-		return h.Brand.check()
-	}
-	return nil
-}
-
-// checkScopes refuses scopes of a client that are not defined.
-func (h *Handler) checkScopes(client *Client) error {
-	for _, name := range client.Scopes {
-		known := slices.ContainsFunc(h.Scopes, func(s *Scope) bool { return s.Name == name })
-		if !known && !slices.Contains(standardScopes, name) {
-			return fmt.Errorf("client '%s': scope '%s' is not defined; add: scope %s", client.ID, name, name)
-		}
-	}
-	return nil
-}
-
-// checkLifetimes refuses durations outside of their bounds. Zero stands for
-// the default.
-func (h *Handler) checkLifetimes() error {
-	bounds := []struct {
-		name     string
-		value    caddy.Duration
-		min, max time.Duration
-	}{
-		{"request_lifetime", h.RequestLifetime, time.Second, maxRequestLifetime},
-		{"max_request_lifetime", h.MaxRequestLifetime, time.Second, maxRequestLifetime},
-		{"interval", h.Interval, time.Second, maxInterval},
-		{"access_token_lifetime", h.AccessTokenLifetime, time.Second, maxTokenLifetime},
-		{"id_token_lifetime", h.IDTokenLifetime, time.Second, maxTokenLifetime},
-		{"session_idle", h.SessionIdle, time.Minute, maxSessionLifetime},
-		{"session_lifetime", h.SessionLifetime, time.Minute, maxSessionLifetime},
-		{"proof_age", h.ProofAge, time.Second, maxSessionLifetime},
-	}
-	for _, b := range bounds {
-		value := time.Duration(b.value)
-		if value != 0 && (value < b.min || value > b.max) {
-			return fmt.Errorf("%s is %s, but must be from %s to %s", b.name, value, b.min, b.max)
-		}
-	}
-	if h.MaxRequestLifetime != 0 && h.RequestLifetime > h.MaxRequestLifetime {
-		return fmt.Errorf("request_lifetime is %s, which is longer than max_request_lifetime %s", time.Duration(h.RequestLifetime), time.Duration(h.MaxRequestLifetime))
-	}
-	if time.Duration(h.Interval)%time.Second != 0 {
-		return fmt.Errorf("interval is %s, but must be whole seconds", time.Duration(h.Interval))
-	}
-	return nil
 }
 
 // Interface guards

@@ -50,26 +50,15 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 
 // build makes the provider and the approval app.
 func (in *instance) build(s *settings, users provider.UserStore) error {
-	var err error
 	part := newPartition(in.store, s.Issuer)
-	in.provider, err = provider.New(provider.Config{
-		Issuer:              s.Issuer,
-		Store:               part,
-		Users:               users,
-		Clients:             s.Clients,
-		Scopes:              s.Scopes,
-		RequestLifetime:     s.RequestLifetime,
-		MaxRequestLifetime:  s.MaxRequestLifetime,
-		Interval:            s.Interval,
-		AccessTokenLifetime: s.AccessTokenLifetime,
-		IDTokenLifetime:     s.IDTokenLifetime,
-		SigningAlgs:         s.SigningAlgs,
-		EncryptionKeys:      s.EncryptionKeys,
-		AssertionAudience:   s.AssertionAudience,
-		ACRValues:           s.acrValues(),
-		Notify:              in.requested,
-		Logger:              in.out.logger(),
-	})
+	config, err := s.provider()
+	if err != nil {
+		return err
+	}
+	config.Store, config.Users = part, users
+	config.Notify = in.requested
+	config.Logger = in.out.logger()
+	in.provider, err = provider.New(config)
 	if err != nil {
 		return err
 	}

@@ -9,13 +9,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 	"golang.org/x/crypto/bcrypt"
 )
 
-// errNotPasswordHash tells what to do instead of what was done. It does not
-// repeat the value, which may be the password itself.
-var errNotPasswordHash = errors.New("password must be a hash; make one with: caddy hash-password --algorithm argon2id")
+// errNotHash tells what to do instead of what was done. It does not repeat the
+// value, which may be the password itself.
+var errNotHash = errors.New("must be a hash; make one with: caddy hash-password --algorithm argon2id")
 
 // argon2Cost are the cost parameters of a PHC string as Caddy writes it.
 var argon2Cost = regexp.MustCompile(`^\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,3}),p=([0-9]{1,3})\$[^$]+\$[^$]+$`)
@@ -31,6 +32,24 @@ const (
 	minBcryptCost   = bcrypt.DefaultCost
 )
 
+// resolveHash resolves a configured hash of what a customer knows and checks it.
+func resolveHash(repl *caddy.Replacer, what, configured string) (string, error) {
+	hash, _, err := resolveSecret(repl, what, configured)
+	if err != nil {
+		return "", err
+	}
+	return hash, checkHash(what, hash)
+}
+
+// checkHash is checkPasswordHash with the name of the option in the error.
+func checkHash(what, hash string) error {
+	err := checkPasswordHash(hash)
+	if err != nil {
+		return fmt.Errorf("%s %w", what, err)
+	}
+	return nil
+}
+
 // checkPasswordHash accepts what `caddy hash-password` prints: argon2id in the
 // PHC form, or bcrypt.
 func checkPasswordHash(hash string) error {
@@ -38,14 +57,14 @@ func checkPasswordHash(hash string) error {
 		return checkArgon2id(hash)
 	}
 	if !isBcrypt(hash) {
-		return errNotPasswordHash
+		return errNotHash
 	}
 	cost, err := bcrypt.Cost([]byte(hash))
 	if err != nil {
-		return errNotPasswordHash
+		return errNotHash
 	}
 	if len(hash) != 60 || cost < minBcryptCost {
-		return fmt.Errorf("bcrypt hash is malformed or its cost is below %d; make one with: caddy hash-password --algorithm argon2id", minBcryptCost)
+		return fmt.Errorf("is a bcrypt hash that is malformed or whose cost is below %d; make one with: caddy hash-password --algorithm argon2id", minBcryptCost)
 	}
 	return nil
 }
@@ -56,17 +75,17 @@ func checkArgon2id(hash string) error {
 	cost := argon2Cost.FindStringSubmatch(hash)
 	_, key, err := caddyauth.DecodeHash([]byte(hash))
 	if cost == nil || err != nil {
-		return errNotPasswordHash
+		return errNotHash
 	}
 	memory, _ := strconv.Atoi(cost[1])
 	passes, _ := strconv.Atoi(cost[2])
 	lanes, _ := strconv.Atoi(cost[3])
 	salt := base64.RawStdEncoding.DecodedLen(len(strings.Split(hash, "$")[4]))
 	if memory < minArgon2Memory || memory > maxArgon2Memory || passes < 1 || passes > maxArgon2Passes || lanes < 1 || lanes > 255 {
-		return fmt.Errorf("argon2id hash has cost m=%d,t=%d,p=%d, which is outside of what is safe to use; make one with: caddy hash-password --algorithm argon2id", memory, passes, lanes)
+		return fmt.Errorf("is an argon2id hash of cost m=%d,t=%d,p=%d, which is outside of what is safe to use; make one with: caddy hash-password --algorithm argon2id", memory, passes, lanes)
 	}
 	if len(key) < minArgon2Key || salt < minArgon2Salt {
-		return errors.New("argon2id hash has too short a salt or key; make one with: caddy hash-password --algorithm argon2id")
+		return errors.New("is an argon2id hash with too short a salt or key; make one with: caddy hash-password --algorithm argon2id")
 	}
 	return nil
 }

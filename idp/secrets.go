@@ -16,6 +16,12 @@ import (
 // secretHashPrefix marks a client secret of which only the hash is configured.
 const secretHashPrefix = "sha256:"
 
+// warnLiteralSecret tells what is wrong with a secret in the config itself.
+const warnLiteralSecret = "the secret is written out in the config, where the admin API and the autosaved config show it; use {env.NAME}, {file.PATH} or sha256:HASH"
+
+// errHashedSecret refuses a hash where the secret itself is needed.
+var errHashedSecret = errors.New("client_secret_jwt needs the secret itself, not its hash")
+
 // minSecret is the length in bytes below which a client secret draws a warning.
 // 22 characters of base64 carry 128 bits.
 const minSecret = 22
@@ -83,7 +89,7 @@ func secretHash(repl *caddy.Replacer, configured string) (provider.SecretHash, s
 	var warning string
 	switch {
 	case literal:
-		warning = "the secret is written out in the config, where the admin API and the autosaved config show it; use {env.NAME}, {file.PATH} or sha256:HASH"
+		warning = warnLiteralSecret
 	case len(secret) < minSecret:
 		warning = "the secret is short; make one with: openssl rand -base64 32"
 	}

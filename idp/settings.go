@@ -5,8 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -32,10 +33,25 @@ type settings struct {
 	SigningAlgs         []string
 	EncryptionKeys      [][]byte
 	AssertionAudience   string
-	Scopes              []provider.Scope
-	Clients             []provider.Client
-	Users               []provider.User
-	Brand               approval.Brand
+
+	Profile                 string
+	RefreshTokenLifetime    time.Duration
+	LongPoll                time.Duration
+	BindingMessageMax       int
+	ClientCAs               [][]byte
+	ListenerVerifiesClients bool
+	MTLSBaseURL             string
+	NotificationNetworks    []netip.Prefix
+	NotificationCAs         [][]byte
+	InsecureTestApprovals   bool
+	Limits                  Limits
+
+	Scopes      []provider.Scope
+	Details     []provider.DetailsType
+	HintIssuers []provider.HintIssuer
+	Clients     []provider.Client
+	Users       []provider.User
+	Brand       approval.Brand
 }
 
 // resolve reads all secrets and key files that the config names. The second
@@ -54,26 +70,77 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		ACR:                 h.ACR,
 		SigningAlgs:         h.SigningAlgs,
 		AssertionAudience:   h.AssertionAudience,
-		Brand:               h.brand(),
+
+		Profile:                 h.Profile,
+		RefreshTokenLifetime:    time.Duration(h.RefreshTokenLifetime),
+		LongPoll:                time.Duration(h.LongPoll),
+		BindingMessageMax:       h.BindingMessageMax,
+		ListenerVerifiesClients: h.ListenerVerifiesClients,
+		MTLSBaseURL:             h.MTLSBaseURL,
+		InsecureTestApprovals:   h.InsecureTestApprovals,
+		Brand:                   h.brand(),
 	}
 	if s.RequestLifetime == 0 && s.MaxRequestLifetime != 0 {
 		s.RequestLifetime = min(provider.DefaultRequestLifetime, s.MaxRequestLifetime)
 	}
-	for _, configured := range h.EncryptionKeys {
-		key, err := encryptionKey(repl, configured)
-		if err != nil {
-			return nil, nil, err
-		}
-		s.EncryptionKeys = append(s.EncryptionKeys, key)
+	if h.Limits != nil {
+		s.Limits = *h.Limits
+	}
+	var err error
+	s.NotificationNetworks, err = parseNetworks("notification_networks", h.NotificationNetworks)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = s.readKeys(repl, h)
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, scope := range h.Scopes {
 		s.Scopes = append(s.Scopes, scope.settings())
 	}
+	for _, details := range h.Details {
+		s.Details = append(s.Details, details.settings())
+	}
+	warnings, err := s.readEntities(repl, h)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, append(warnings, s.warnings()...), nil
+}
+
+// readKeys reads the provider's own secrets and the certificates that it trusts.
+func (s *settings) readKeys(repl *caddy.Replacer, h *Handler) error {
+	for _, configured := range h.EncryptionKeys {
+		key, err := encryptionKey(repl, configured)
+		if err != nil {
+			return err
+		}
+		s.EncryptionKeys = append(s.EncryptionKeys, key)
+	}
+	var err error
+	s.ClientCAs, err = readCertificates(repl, "client_ca", h.ClientCAFiles)
+	if err != nil {
+		return err
+	}
+	s.NotificationCAs, err = readCertificates(repl, "notification_ca", h.NotificationCAFiles)
+	return err
+}
+
+// readEntities reads the keys and secrets of hint issuers, clients and users. The
+// first result are warnings for the operator.
+func (s *settings) readEntities(repl *caddy.Replacer, h *Handler) ([]string, error) {
 	var warnings []string
+	for _, configured := range h.HintIssuers {
+		issuer, err := configured.settings(repl)
+		if err != nil {
+			return nil, err
+		}
+		s.HintIssuers = append(s.HintIssuers, issuer)
+	}
 	for _, configured := range h.Clients {
 		client, more, err := configured.settings(repl)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		warnings = append(warnings, more...)
 		s.Clients = append(s.Clients, client)
@@ -81,14 +148,37 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 	for _, configured := range h.Users {
 		user, err := configured.settings(repl)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		s.Users = append(s.Users, user)
 	}
+	return warnings, nil
+}
+
+// warnings are about what is allowed and most likely not meant.
+func (s *settings) warnings() []string {
+	var warnings []string
 	if !sameCost(s.Users) {
 		warnings = append(warnings, "password hashes of users differ in algorithm or cost; the time of an answer tells them from users that do not exist")
 	}
-	return s, warnings, nil
+	codes := slices.ContainsFunc(s.Users, func(u provider.User) bool { return u.UserCodeHash != "" })
+	if codes && !s.asksForUserCodes() {
+		warnings = append(warnings, "users have a user_code, but no client asks for it; add user_code to a client")
+	}
+	for _, network := range s.NotificationNetworks {
+		if network.Overlaps(linkLocal) {
+			warnings = append(warnings, "notification_networks opens "+network.String()+", in which clouds have services that hand out credentials")
+		}
+	}
+	return warnings
+}
+
+// linkLocal is where clouds have their metadata services.
+var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
+
+// asksForUserCodes reports whether there is a client that does.
+func (s *settings) asksForUserCodes() bool {
+	return slices.ContainsFunc(s.Clients, func(c provider.Client) bool { return c.UserCode })
 }
 
 // brand is the configured brand with its default.
@@ -106,23 +196,45 @@ func (h *Handler) brand() approval.Brand {
 	return brand
 }
 
-// checkEncryptionKeys refuses keys that stand in the config itself.
-func (h *Handler) checkEncryptionKeys() error {
-	for _, key := range h.EncryptionKeys {
-		if !isReference(key) {
-			return errNotReference
-		}
+// provider are the settings as the provider takes them.
+func (s *settings) provider() (provider.Config, error) {
+	config := provider.Config{
+		Issuer:                     s.Issuer,
+		Profile:                    s.Profile,
+		Scopes:                     s.Scopes,
+		DetailsTypes:               s.Details,
+		HintIssuers:                s.HintIssuers,
+		Clients:                    s.Clients,
+		RequestLifetime:            s.RequestLifetime,
+		MaxRequestLifetime:         s.MaxRequestLifetime,
+		Interval:                   s.Interval,
+		LongPoll:                   s.LongPoll,
+		MaxHeldPolls:               s.Limits.HeldPolls,
+		BindingMessageMax:          s.BindingMessageMax,
+		MaxPendingPerUser:          s.Limits.PendingPerUser,
+		MaxPendingPerUserAndClient: s.Limits.PendingPerUserAndClient,
+		AccessTokenLifetime:        s.AccessTokenLifetime,
+		IDTokenLifetime:            s.IDTokenLifetime,
+		RefreshTokenLifetime:       s.RefreshTokenLifetime,
+		SigningAlgs:                s.SigningAlgs,
+		EncryptionKeys:             s.EncryptionKeys,
+		AssertionAudience:          s.AssertionAudience,
+		ACRValues:                  s.acrValues(),
+		ListenerVerifiesClients:    s.ListenerVerifiesClients,
+		MTLSBaseURL:                s.MTLSBaseURL,
+		NotificationNetworks:       s.NotificationNetworks,
+		InsecureTestApprovals:      s.InsecureTestApprovals,
 	}
-	return nil
-}
-
-// checkAssertionAudience refuses policies that do not exist.
-func (h *Handler) checkAssertionAudience() error {
-	switch h.AssertionAudience {
-	case "", provider.AudienceCore, provider.AudienceIssuer:
-		return nil
+	if s.asksForUserCodes() {
+		config.CompareUserCode = comparePassword
 	}
-	return fmt.Errorf("assertion_audience '%s' must be %s or %s", h.AssertionAudience, provider.AudienceCore, provider.AudienceIssuer)
+	var err error
+	config.ClientRoots, err = certPool(s.ClientCAs)
+	if err != nil {
+		return config, err
+	}
+	config.NotificationRoots, err = certPool(s.NotificationCAs)
+	return config, err
 }
 
 // key is a hash of the settings: two configs that do not differ in it share an

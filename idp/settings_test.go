@@ -1,6 +1,8 @@
 package idp
 
 import (
+	"encoding/json"
+	"net/netip"
 	"reflect"
 	"testing"
 
@@ -10,11 +12,7 @@ import (
 // Everything that shapes an instance must be in its key, or a reload would go
 // on with the old settings.
 func TestKeyDependsOnEveryField(t *testing.T) {
-	plain, err := new(settings).key()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]string{plain: "nothing"}
+	seen := make(map[string]string)
 	check := func(name string, s *settings) {
 		t.Helper()
 		key, err := s.key()
@@ -26,56 +24,65 @@ func TestKeyDependsOnEveryField(t *testing.T) {
 		}
 		seen[key] = name
 	}
-	// The top level and one element of each list, field by field.
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[settings]()) {
+	check("nothing", new(settings))
+	paths := 0
+	each(t, reflect.TypeFor[settings](), "settings", func(name string, set func(reflect.Value)) {
 		s := new(settings)
-		set(t, reflect.ValueOf(s).Elem().FieldByIndex(field.Index), field.Name)
-		check(field.Name, s)
-	}
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[provider.Client]()) {
-		s := &settings{Clients: make([]provider.Client, 1)}
-		set(t, reflect.ValueOf(&s.Clients[0]).Elem().FieldByIndex(field.Index), field.Name)
-		check("Clients."+field.Name, s)
-	}
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[provider.User]()) {
-		s := &settings{Users: make([]provider.User, 1)}
-		set(t, reflect.ValueOf(&s.Users[0]).Elem().FieldByIndex(field.Index), field.Name)
-		check("Users."+field.Name, s)
-	}
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[provider.Scope]()) {
-		s := &settings{Scopes: make([]provider.Scope, 1)}
-		set(t, reflect.ValueOf(&s.Scopes[0]).Elem().FieldByIndex(field.Index), field.Name)
-		check("Scopes."+field.Name, s)
+		set(reflect.ValueOf(s).Elem())
+		check(name, s)
+		paths++
+	})
+	if paths < 80 {
+		t.Errorf("found %d fields only", paths)
 	}
 }
 
-// set gives a value something other than its zero.
-func set(t *testing.T, v reflect.Value, name string) {
+// each calls visit with a function for each value below a type that gives it
+// something other than its zero, and for each list one that makes it longer.
+func each(t *testing.T, typ reflect.Type, name string, visit func(name string, set func(reflect.Value))) {
 	t.Helper()
-	switch v.Kind() {
+	simple := func(set func(reflect.Value)) { visit(name, set) }
+	switch {
+	case typ == reflect.TypeFor[netip.Prefix]():
+		simple(func(v reflect.Value) { v.Set(reflect.ValueOf(netip.MustParsePrefix("10.0.0.0/8"))) })
+		return
+	case typ == reflect.TypeFor[json.RawMessage]():
+		simple(func(v reflect.Value) { v.SetBytes([]byte("1")) })
+		return
+	}
+	switch typ.Kind() {
 	case reflect.String:
-		v.SetString("x")
+		simple(func(v reflect.Value) { v.SetString("x") })
 	case reflect.Bool:
-		v.SetBool(true)
+		simple(func(v reflect.Value) { v.SetBool(true) })
 	case reflect.Int, reflect.Int64:
-		v.SetInt(7)
+		simple(func(v reflect.Value) { v.SetInt(7) })
 	case reflect.Uint8:
-		v.SetUint(7)
-	case reflect.Array:
-		set(t, v.Index(0), name)
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		if v.Type().Name() == "RawMessage" {
-			v.SetBytes([]byte("1"))
-		} else if v.Index(0).Kind() != reflect.Struct {
-			set(t, v.Index(0), name)
-		}
+		simple(func(v reflect.Value) { v.SetUint(7) })
 	case reflect.Map:
-		v.Set(reflect.ValueOf(map[string]any{"x": "y"}))
+		simple(func(v reflect.Value) { v.Set(reflect.ValueOf(map[string]any{"x": "y"})) })
+	case reflect.Array:
+		each(t, typ.Elem(), name+"[0]", func(name string, set func(reflect.Value)) {
+			visit(name, func(v reflect.Value) { set(v.Index(0)) })
+		})
+	case reflect.Slice:
+		if typ.Elem().Kind() == reflect.Struct || typ.Elem().Kind() == reflect.Slice {
+			visit(name, func(v reflect.Value) { v.Set(reflect.MakeSlice(typ, 1, 1)) })
+		}
+		each(t, typ.Elem(), name+"[]", func(name string, set func(reflect.Value)) {
+			visit(name, func(v reflect.Value) {
+				v.Set(reflect.MakeSlice(typ, 1, 1))
+				set(v.Index(0))
+			})
+		})
 	case reflect.Struct:
-		set(t, v.Field(0), name)
+		for _, field := range reflect.VisibleFields(typ) {
+			each(t, field.Type, name+"."+field.Name, func(name string, set func(reflect.Value)) {
+				visit(name, func(v reflect.Value) { set(v.FieldByIndex(field.Index)) })
+			})
+		}
 	default:
-		t.Fatalf("field %s has kind %s, which this test does not know", name, v.Kind())
+		t.Fatalf("%s has kind %s, which this test does not know", name, typ.Kind())
 	}
 }
 
@@ -110,6 +117,20 @@ func TestLifetimeBounds(t *testing.T) {
 	for _, value := range []string{"1s", "10m"} {
 		d := parseDuration(t, value)
 		config := provider.Config{Issuer: "https://id.example.com", Users: users, Store: noStore{}, RequestLifetime: d, MaxRequestLifetime: d}
+		err := config.Validate()
+		if err != nil {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+	for _, value := range []string{"1s", "25s"} {
+		config := provider.Config{Issuer: "https://id.example.com", Users: users, Store: noStore{}, LongPoll: parseDuration(t, value)}
+		err := config.Validate()
+		if err != nil {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+	for _, value := range []string{"1s", "365d"} {
+		config := provider.Config{Issuer: "https://id.example.com", Users: users, Store: noStore{}, RefreshTokenLifetime: parseDuration(t, value)}
 		err := config.Validate()
 		if err != nil {
 			t.Errorf("%s: %v", value, err)

@@ -26,6 +26,11 @@ type User struct {
 	// argon2id` prints it, or a placeholder for it. Required.
 	Password string `json:"password,omitempty"`
 
+	// The hash of a code that clients with user_code must know to ask this
+	// customer, in the form of password, or a placeholder for it. It should not
+	// be the password. Default: none, and nobody is asked for a code.
+	UserCode string `json:"user_code,omitempty"`
+
 	// The subject identifier: what clients and APIs know the customer by, for
 	// ever. At most 255 characters of ASCII. Default: the username.
 	Subject string `json:"subject,omitempty"`
@@ -57,8 +62,11 @@ func (u *User) check() error {
 	if u.Password == "" {
 		return fmt.Errorf("user '%s' has no password; make its hash with: caddy hash-password --algorithm argon2id", u.Username)
 	}
-	if !isReference(u.Password) {
-		err := checkPasswordHash(u.Password)
+	for what, hash := range map[string]string{"password": u.Password, "user_code": u.UserCode} {
+		if hash == "" || isReference(hash) {
+			continue
+		}
+		err := checkHash(what, hash)
 		if err != nil {
 			return fmt.Errorf("user '%s': %w", u.Username, err)
 		}
@@ -92,19 +100,23 @@ func (u *User) subject() string {
 
 // settings returns the user as the provider takes it.
 func (u *User) settings(repl *caddy.Replacer) (provider.User, error) {
-	hash, _, err := resolveSecret(repl, "password", u.Password)
+	password, err := resolveHash(repl, "password", u.Password)
 	if err != nil {
 		return provider.User{}, fmt.Errorf("user '%s': %w", u.Username, err)
 	}
-	err = checkPasswordHash(hash)
-	if err != nil {
-		return provider.User{}, fmt.Errorf("user '%s': %w", u.Username, err)
+	var code string
+	if u.UserCode != "" {
+		code, err = resolveHash(repl, "user_code", u.UserCode)
+		if err != nil {
+			return provider.User{}, fmt.Errorf("user '%s': %w", u.Username, err)
+		}
 	}
 	return provider.User{
 		ID:           u.subject(),
 		Username:     u.Username,
 		Name:         u.Name,
-		PasswordHash: hash,
+		PasswordHash: password,
+		UserCodeHash: code,
 		Claims:       u.Claims,
 		Disabled:     u.Disabled,
 	}, nil

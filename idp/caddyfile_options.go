@@ -1,0 +1,182 @@
+package idp
+
+import (
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// option reads one option of the directive. What is wrong with it, alone or beside
+// the options before it, is an error here.
+func (p *parser) option(seen options) error {
+	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer"}
+	if !slices.Contains(repeated, p.Val()) {
+		err := seen.once(p.Dispenser)
+		if err != nil {
+			return err
+		}
+	}
+	err := p.read()
+	if err != nil {
+		return err
+	}
+	return p.wrap(p.handler.checkOptions())
+}
+
+// read reads one option into the handler.
+func (p *parser) read() error {
+	h := p.handler
+	switch p.Val() {
+	case "issuer":
+		return p.issuer()
+	case "store":
+		return p.store()
+	case "profile":
+		return p.text(&h.Profile)
+	case "request_lifetime":
+		return p.duration(&h.RequestLifetime)
+	case "max_request_lifetime":
+		return p.duration(&h.MaxRequestLifetime)
+	case "interval":
+		return p.duration(&h.Interval)
+	case "long_poll":
+		return p.durationOrOff(&h.LongPoll)
+	case "binding_message_max":
+		return p.number(&h.BindingMessageMax)
+	case "access_token_lifetime":
+		return p.duration(&h.AccessTokenLifetime)
+	case "id_token_lifetime":
+		return p.duration(&h.IDTokenLifetime)
+	case "refresh_token_lifetime":
+		return p.duration(&h.RefreshTokenLifetime)
+	case "session_idle":
+		return p.duration(&h.SessionIdle)
+	case "session_lifetime":
+		return p.duration(&h.SessionLifetime)
+	case "proof_age":
+		return p.duration(&h.ProofAge)
+	case "acr":
+		return p.text(&h.ACR)
+	case "signing_algs":
+		return p.list(&h.SigningAlgs)
+	case "encryption_key":
+		return p.list(&h.EncryptionKeys)
+	case "assertion_audience":
+		return p.text(&h.AssertionAudience)
+	case "client_ca":
+		return p.list(&h.ClientCAFiles)
+	case "listener_verifies_clients":
+		return p.flag(&h.ListenerVerifiesClients)
+	case "mtls_base_url":
+		return p.text(&h.MTLSBaseURL)
+	case "notification_networks":
+		return p.list(&h.NotificationNetworks)
+	case "notification_ca":
+		return p.list(&h.NotificationCAFiles)
+	case "insecure_test_approvals":
+		return p.flag(&h.InsecureTestApprovals)
+	case "limits":
+		return p.limits()
+	case "scope":
+		return p.scope()
+	case "details":
+		return p.details()
+	case "client":
+		return p.client()
+	case "hint_issuer":
+		return p.hintIssuer()
+	case "user":
+		return p.user()
+	case "brand":
+		return p.brand()
+	default:
+		return p.unknown()
+	}
+}
+
+// issuer reads the issuer, if it is not there yet.
+func (p *parser) issuer() error {
+	if p.handler.Issuer != "" {
+		return p.Errf("issuer already specified: %s", p.handler.Issuer)
+	}
+	err := p.text(&p.handler.Issuer)
+	if err != nil {
+		return err
+	}
+	return p.wrap(checkIssuer(p.handler.Issuer))
+}
+
+// store reads the store's engine and hands it the rest of the segment.
+func (p *parser) store() error {
+	if !p.NextArg() {
+		return p.ArgErr()
+	}
+	engine := p.Val()
+	module, err := caddyfile.UnmarshalModule(p.Dispenser, storeNamespace+"."+engine)
+	if err != nil {
+		return err
+	}
+	p.handler.StoreRaw = caddyconfig.JSONModuleObject(module, storeInlineKey, engine, nil)
+	return nil
+}
+
+// brand reads how the approval app looks.
+func (p *parser) brand() error {
+	if p.NextArg() {
+		return p.ArgErr()
+	}
+	brand := new(Brand)
+	err := p.block(func() error {
+		switch p.Val() {
+		case "name":
+			return p.text(&brand.Name)
+		case "accent":
+			return p.color(&brand.Accent)
+		default:
+			return p.unknown()
+		}
+	})
+	p.handler.Brand = brand
+	return err
+}
+
+// color reads a color. Without quotes it would be a comment, so that nothing is
+// left of it.
+func (p *parser) color(into *string) error {
+	if !p.AllArgs(into) {
+		return p.Err("accent requires one color, in quotes because # begins a comment: \"#rrggbb\"")
+	}
+	return p.wrap((&Brand{Accent: *into}).check())
+}
+
+// limits reads how much is let in.
+func (p *parser) limits() error {
+	if p.NextArg() {
+		return p.ArgErr()
+	}
+	limits := new(Limits)
+	err := p.block(func() error {
+		switch p.Val() {
+		case "pending_per_user":
+			return p.limit(&limits.PendingPerUser, limits)
+		case "pending_per_user_and_client":
+			return p.limit(&limits.PendingPerUserAndClient, limits)
+		case "held_polls":
+			return p.limit(&limits.HeldPolls, limits)
+		default:
+			return p.unknown()
+		}
+	})
+	p.handler.Limits = limits
+	return err
+}
+
+// limit reads one limit.
+func (p *parser) limit(into *int, limits *Limits) error {
+	err := p.number(into)
+	if err != nil {
+		return err
+	}
+	return p.wrap(limits.check())
+}

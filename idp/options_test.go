@@ -1,0 +1,175 @@
+package idp
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// authority makes a certificate authority and returns its certificate in PEM.
+func authority(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// keySet is a JSON Web Key Set that is good for everything.
+const keySet = `{"keys": [{"kty":"EC","crv":"P-256","alg":"ES256","kid":"1","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`
+
+// The options of the second stage, in JSON: what is taken, and what is refused
+// with which words.
+func TestJSONOptions(t *testing.T) {
+	newServer(t)
+	dir := t.TempDir()
+	t.Setenv("IDP_TEST_DIR", dir)
+	t.Setenv("IDP_TEST_LONG", strings.Repeat("secret", 6))
+	for name, content := range map[string]string{
+		"ca.pem": string(authority(t)), "empty.pem": "", "text.pem": "no certificate",
+		"key.pem": string(authority(t)) + "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+		"bad.pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+	} {
+		err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := func(options string) string {
+		return `"clients": [{"id": "c", "secrets": ["{env.IDP_TEST_SECRET}"], ` + options + `}]`
+	}
+	keyed := func(options string) string {
+		return `"clients": [{"id": "c", "jwks": ` + keySet + `, ` + options + `}]`
+	}
+	for options, want := range map[string]string{
+		`"profile": "fapi_ciba"`:                                                              "",
+		`"profile": "x"`:                                                                      "profile 'x'",
+		`"long_poll": -1`:                                                                     "",
+		`"long_poll": 26000000000`:                                                            "long_poll is 26s",
+		`"binding_message_max": -1`:                                                           "binding_message_max",
+		`"refresh_token_lifetime": 1000000000`:                                                "",
+		`"refresh_token_lifetime": -1`:                                                        "refresh_token_lifetime",
+		`"signing_algs": ["ES256", "ES256"]`:                                                  "repeated value 'ES256'",
+		`"limits": {"held_polls": 7}`:                                                         "",
+		`"limits": {"held_polls": -1}`:                                                        "held_polls",
+		`"limits": {"pending_per_client": 1}`:                                                 "unknown field",
+		`"notification_networks": ["127.0.0.1"]`:                                              "",
+		`"notification_networks": ["::/0"]`:                                                   "every network",
+		`"notification_networks": ["fe80::1%eth0"]`:                                           "neither a network",
+		`"notification_networks": ["10.0.0.1/8"]`:                                             "write 10.0.0.0/8",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/ca.pem"]`:                                    "",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/missing.pem"]`:                               "missing.pem",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/empty.pem"]`:                                 "no certificate in PEM",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/text.pem"]`:                                  "no certificate in PEM",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/key.pem"]`:                                   "PRIVATE KEY",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/bad.pem"]`:                                   "bad.pem: ",
+		`"client_ca_files": ["{env.NONE}"]`:                                                   "resolving client_ca",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/ca.pem"], "listener_verifies_clients": true`: "exclude each other",
+		`"notification_ca_files": ["{env.IDP_TEST_DIR}/empty.pem"]`:                           "notification_ca",
+		`"notification_ca_files": ["{env.IDP_TEST_DIR}/ca.pem"]`:                              "",
+		`"mtls_base_url": "https://mtls.id.example.com"`:                                      "",
+		`"mtls_base_url": "https://mtls.id.example.com/other"`:                                "path of the issuer",
+		`"mtls_base_url": "https://mtls.id.example.com?x"`:                                    "plain https URL",
+		`"details": [{"name": "t", "fields": [{"name": "a", "type": "amount"}]}]`:             "",
+		`"details": [null]`:                                                                   "null",
+		`"details": [{}]`:                                                                     "details ''",
+		`"details": [{"name": "t", "fields": [null]}]`:                                        "null field",
+		`"details": [{"name": "t", "fields": [{}]}]`:                                          "has no name",
+		`"details": [{"name": "t", "fields": [{"name": "a"}, {"name": "a"}]}]`:                "field 'a' is defined twice",
+		`"details": [{"name": "t", "fields": [{"name": "a", "type": "x"}]}]`:                  "type 'x'",
+		`"details": [{"name": "t"}, {"name": "t"}]`:                                           "details 't' is defined twice",
+		`"hint_issuers": [{"issuer": "i", "jwks": ` + keySet + `}]`:                           "",
+		`"hint_issuers": [{"issuer": "i", "jwks": {"keys": []}}]`:                             "no keys",
+		`"hint_issuers": [{"issuer": "i", "jwks_file": "{env.IDP_TEST_DIR}/text.pem"}]`:       "JSON Web Key Set",
+		`"hint_issuers": [{"issuer": "i", "jwks_file": "x", "jwks": {}}]`:                     "both",
+		`"hint_issuers": [{"issuer": "i"}]`:                                                   "no jwks",
+		`"hint_issuers": [{}]`:                                                                "no issuer",
+		`"hint_issuers": [null]`:                                                              "null",
+		client(`"delivery": "ping", "notification_endpoint": "https://c.example.com/ping"`):   "",
+		client(`"delivery": "ping", "notification_endpoint": "https://10.0.0.1/ping"`):        "closed network",
+		client(`"auth_method": "client_secret_jwt"`):                                          "32 bytes",
+		`"clients": [{"id": "c", "secrets": ["{env.IDP_TEST_LONG}"], "auth_method": "client_secret_jwt", "auth_signing_alg": "HS256"}]`: "",
+		`"clients": [{"id": "c", "secrets": ["sha256:` + strings.Repeat("ab", 32) + `"], "auth_method": "client_secret_jwt"}]`:          "the secret itself",
+		`"clients": [{"id": "c", "jwks_uri": "https://c.example.com/jwks"}]`:                                                            "",
+		`"clients": [{"id": "c", "jwks_uri": "https://127.0.0.1/jwks"}]`:                                                                "closed network",
+		`"clients": [{"id": "c", "jwks_uri": "http://c.example.com/jwks"}]`:                                                             "must be an https URL",
+		`"clients": [{"id": "c", "jwks_uri": "https://c.example.com/jwks", "jwks_file": "x"}]`:                                          "only one of",
+		client(`"delivery": "ping"`): "requires a notification_endpoint",
+		client(`"delivery": "poll", "notification_endpoint": "https://c.example.com/ping"`): "polls",
+		client(`"delivery": "x"`): "delivery 'x'",
+		client(`"refresh": true, "long_poll": true, "user_code": true`):            "",
+		client(`"require_signed_requests": true`):                                  "signed requests require a jwks",
+		client(`"request_signing_alg": "ES256", "jwks": ` + keySet):                "",
+		client(`"jwks": ` + keySet):                                                "auth_method",
+		client(`"jwks": ` + keySet + `, "auth_method": "client_secret_basic"`):     "",
+		client(`"details": ["http_request"]`):                                      "",
+		client(`"details": ["x"]`):                                                 "details 'x' is not defined",
+		client(`"details": ["http_request", "http_request"]`):                      "named twice",
+		client(`"sender_constraints": ["dpop"]`):                                   "",
+		client(`"sender_constraints": ["dpop", "dpop"]`):                           "named twice",
+		client(`"sender_constraints": ["x"]`):                                      "sender_constraint 'x'",
+		client(`"certificate": {"san_dns": "c.example.com"}`):                      "does not use the certificate",
+		client(`"profile": "fapi_ciba"`):                                           "JWKS is required",
+		client(`"resource": "https://api.example.com"`):                            "",
+		keyed(`"profile": "fapi_ciba", "sender_constraints": ["dpop"]`):            "",
+		keyed(`"profile": "fapi_ciba"`):                                            "bound",
+		keyed(`"auth_signing_alg": "none"`):                                        "auth_signing_alg 'none'",
+		keyed(`"id_token_signing_alg": "PS256"`):                                   "",
+		`"clients": [{"id": "c", "certificate": {"san_dns": "c.example.com"}}]`:    "certificate authority",
+		`"clients": [{"id": "c", "certificate": {}}]`:                              "exactly one",
+		`"clients": [{"id": "c", "certificate": {"san_dns": "a", "san_ip": "b"}}]`: "exactly one",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/ca.pem"], "clients": [{"id": "c", "certificate": {"subject_dn": "CN=c"}}]`: "",
+		`"client_ca_files": ["{env.IDP_TEST_DIR}/ca.pem"], "clients": [{"id": "c", "certificate": {"san_ip": "x"}}]`:        "not an IP address",
+		`"listener_verifies_clients": true, "clients": [{"id": "c", "certificate": {"san_uri": "urn:c"}}]`:                  "",
+		`"clients": [{"id": "c", "auth_method": "self_signed_tls_client_auth", "jwks": ` + keySet + `}]`:                    "x5c",
+		`"users": [{"username": "a", "password": "` + hashOf("x") + `", "user_code": "1234"}]`:                              "user_code must be a hash",
+		`"users": [{"username": "a", "password": "` + hashOf("x") + `", "user_code": "` + hashOf("1234") + `"}]`:            "",
+	} {
+		err := provision(t, `{"handler": "ciba_idp", "store": {"engine": "memory"}, "issuer": "https://id.example.com", `+options+`}`)
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s\nis refused: %v", options, err)
+		case want != "" && err == nil:
+			t.Errorf("%s\nis taken", options)
+		case want != "" && !strings.Contains(err.Error(), want):
+			t.Errorf("%s\ngot  %v\nwant %s", options, err, want)
+		}
+	}
+}
+
+// What is open that is better closed is said at each load.
+func TestWarningsOfOptions(t *testing.T) {
+	h := &Handler{
+		Issuer:               "https://id.example.com",
+		NotificationNetworks: []string{"10.0.0.0/8", "169.254.169.254"},
+		Users:                []*User{{Username: "anna", Password: hashOf(annaPassword), UserCode: hashOf("1234")}},
+	}
+	_, warnings, err := h.resolve(caddy.NewReplacer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(warnings, "\n")
+	if len(warnings) != 2 || !strings.Contains(all, "169.254.169.254/32") || !strings.Contains(all, "user_code") {
+		t.Errorf("got warnings:\n%s", all)
+	}
+}
