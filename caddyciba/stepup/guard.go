@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/http/httptrace"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ type guard struct {
 	mu       sync.Mutex
 	tried    bool // a transport has asked for a connection
 	sent     bool // the upstream may have seen something
-	http2    bool // the attempt that was sent is HTTP/2 or newer
+	http2    bool // the attempt that was sent is HTTP/2 or newer, so others are too
 	answered bool // the upstream has sent something back
 	stopped  bool // a second attempt was stopped
 }
@@ -79,16 +80,22 @@ func (g *guard) gotConn(info httptrace.GotConnInfo) {
 		return
 	}
 	g.cancel(errSecondAttempt)
-	encrypted, ok := info.Conn.(interface{ ConnectionState() tls.ConnectionState })
-	if ok {
-		http2 = encrypted.ConnectionState().NegotiatedProtocol == "h2"
-	}
-	// HTTP/2 looks at the context under the lock under which it writes, and its
-	// connection is shared with other requests. HTTP/1.1 looks at nothing, and
-	// the connection is ours alone.
-	if !http2 && info.Conn != nil {
+	if !http2 && info.Conn != nil && !isShared(info.Conn) {
 		_ = info.Conn.Close()
 	}
+}
+
+// isShared reports whether a connection carries other requests too, as those of
+// HTTP/2 and HTTP/3 do. Their transports look at the context before they write,
+// so that it is enough to have canceled that. HTTP/1.1 looks at nothing, and its
+// connection is ours alone.
+func isShared(conn net.Conn) bool {
+	encrypted, ok := conn.(interface{ ConnectionState() tls.ConnectionState })
+	if ok {
+		return encrypted.ConnectionState().NegotiatedProtocol == "h2"
+	}
+	_, udp := conn.RemoteAddr().(*net.UDPAddr)
+	return udp
 }
 
 func (g *guard) wrote(field string) {
