@@ -43,6 +43,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		access_token_lifetime  <duration>
 //		id_token_lifetime      <duration>
 //		refresh_token_lifetime <duration>
+//		dpop_nonce_lifetime    <duration>
 //		session_idle           <duration>
 //		session_lifetime       <duration>
 //		proof_age              <duration>
@@ -89,7 +90,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			scopes                <names...>
 //			details               <types...>
 //			refresh
-//			delivery              poll|ping
+//			delivery              poll|ping|push
 //			notification_endpoint <url>
 //			long_poll
 //			user_code

@@ -50,6 +50,8 @@ func (p *parser) read() error {
 		return p.duration(&h.IDTokenLifetime)
 	case "refresh_token_lifetime":
 		return p.duration(&h.RefreshTokenLifetime)
+	case "dpop_nonce_lifetime":
+		return p.duration(&h.DPoPNonceLifetime)
 	case "session_idle":
 		return p.duration(&h.SessionIdle)
 	case "session_lifetime":

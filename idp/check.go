@@ -168,6 +168,7 @@ func (h *Handler) checkLifetimes() error {
 		{"access_token_lifetime", h.AccessTokenLifetime, time.Second, maxTokenLifetime},
 		{"id_token_lifetime", h.IDTokenLifetime, time.Second, maxTokenLifetime},
 		{"refresh_token_lifetime", h.RefreshTokenLifetime, time.Second, maxRefreshLifetime},
+		{"dpop_nonce_lifetime", h.DPoPNonceLifetime, 10 * time.Second, time.Hour},
 		{"session_idle", h.SessionIdle, time.Minute, maxSessionLifetime},
 		{"session_lifetime", h.SessionLifetime, time.Minute, maxSessionLifetime},
 		{"proof_age", h.ProofAge, time.Second, maxSessionLifetime},

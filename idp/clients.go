@@ -18,7 +18,7 @@ var (
 		provider.AuthTLS, provider.AuthSelfSignedTLS,
 	}
 	authSigningAlgs   = append([]string{"HS256", "HS384", "HS512"}, signingAlgs...)
-	deliveryModes     = []string{provider.DeliveryPoll, provider.DeliveryPing}
+	deliveryModes     = []string{provider.DeliveryPoll, provider.DeliveryPing, provider.DeliveryPush}
 	signingAlgs       = []string{"ES256", "PS256", "EdDSA", "RS256"}
 	senderConstraints = []string{constraintDPoP, constraintMTLS}
 	profiles          = []string{provider.ProfileFAPICIBA}
@@ -96,12 +96,13 @@ type Client struct {
 	// Whether the client gets refresh tokens. Default: false.
 	Refresh bool `json:"refresh,omitempty"`
 
-	// How the client learns of the customer's decision: poll (it asks) or ping
-	// (it is told to ask). Default: poll.
+	// How the client gets its tokens once the customer has decided: poll (it
+	// asks for them), ping (it is told when to ask) or push (they are sent to
+	// it; they cannot be bound to a key then). Default: poll.
 	Delivery string `json:"delivery,omitempty"`
 
-	// Where pings go: an https URL. It must be outside of private networks,
-	// unless notification_networks opens them. Required for ping.
+	// Where pings and pushes go: an https URL. It must be outside of private
+	// networks, unless notification_networks opens them. Required for both.
 	NotificationEndpoint string `json:"notification_endpoint,omitempty"`
 
 	// Whether the client's polls are held until the customer decides, without
@@ -244,6 +245,9 @@ func (c *Client) checkDelivery() error {
 		return errors.New("a client that polls has no notification_endpoint; set delivery")
 	case !polls && c.NotificationEndpoint == "":
 		return fmt.Errorf("delivery %s requires a notification_endpoint", c.Delivery)
+	}
+	if c.Delivery == provider.DeliveryPush && len(c.SenderConstraints) > 0 {
+		return errors.New("tokens that are pushed cannot be bound to a key; remove sender_constraint")
 	}
 	return checkLink(c.NotificationEndpoint)
 }

@@ -81,6 +81,11 @@ type Handler struct {
 	// Refreshing does not prolong it. Default: 24h. At most 365d.
 	RefreshTokenLifetime caddy.Duration `json:"refresh_token_lifetime,omitempty"`
 
+	// Asks for a nonce in DPoP proofs, which is good for this long at least, so
+	// that proofs cannot be made ahead. Clients need one more round trip now and
+	// then. From 10s to 1h. Default: 0, and no nonces are asked for.
+	DPoPNonceLifetime caddy.Duration `json:"dpop_nonce_lifetime,omitempty"`
+
 	// How long a customer stays signed in without doing anything. Default: 30m.
 	SessionIdle caddy.Duration `json:"session_idle,omitempty"`
 

@@ -115,8 +115,12 @@ func TestJSONOptions(t *testing.T) {
 		`"clients": [{"id": "c", "jwks_uri": "http://c.example.com/jwks"}]`:                                                             "must be an https URL",
 		`"clients": [{"id": "c", "jwks_uri": "https://c.example.com/jwks", "jwks_file": "x"}]`:                                          "only one of",
 		client(`"delivery": "ping"`): "requires a notification_endpoint",
-		client(`"delivery": "poll", "notification_endpoint": "https://c.example.com/ping"`): "polls",
-		client(`"delivery": "x"`): "delivery 'x'",
+		client(`"delivery": "poll", "notification_endpoint": "https://c.example.com/ping"`):                                 "polls",
+		client(`"delivery": "push", "notification_endpoint": "https://c.example.com/push"`):                                 "",
+		client(`"delivery": "push", "notification_endpoint": "https://c.example.com/push", "sender_constraints": ["dpop"]`): "cannot be bound",
+		`"dpop_nonce_lifetime": 60000000000`:                                       "",
+		`"dpop_nonce_lifetime": 1000000000`:                                        "dpop_nonce_lifetime is 1s",
+		client(`"delivery": "x"`):                                                  "delivery 'x'",
 		client(`"refresh": true, "long_poll": true, "user_code": true`):            "",
 		client(`"require_signed_requests": true`):                                  "signed requests require a jwks",
 		client(`"request_signing_alg": "ES256", "jwks": ` + keySet):                "",
@@ -163,13 +167,14 @@ func TestWarningsOfOptions(t *testing.T) {
 		Issuer:               "https://id.example.com",
 		NotificationNetworks: []string{"10.0.0.0/8", "169.254.169.254"},
 		Users:                []*User{{Username: "anna", Password: hashOf(annaPassword), UserCode: hashOf("1234")}},
+		Clients:              []*Client{{ID: "c", Secrets: []string{secretHashPrefix + strings.Repeat("ab", 32)}, Delivery: "push"}},
 	}
 	_, warnings, err := h.resolve(caddy.NewReplacer())
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := strings.Join(warnings, "\n")
-	if len(warnings) != 2 || !strings.Contains(all, "169.254.169.254/32") || !strings.Contains(all, "user_code") {
+	if len(warnings) != 3 || !strings.Contains(all, "tokens that are pushed") || !strings.Contains(all, "169.254.169.254/32") || !strings.Contains(all, "user_code") {
 		t.Errorf("got warnings:\n%s", all)
 	}
 }

@@ -36,6 +36,7 @@ type settings struct {
 
 	Profile                 string
 	RefreshTokenLifetime    time.Duration
+	DPoPNonceLifetime       time.Duration
 	LongPoll                time.Duration
 	BindingMessageMax       int
 	ClientCAs               [][]byte
@@ -73,6 +74,7 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 
 		Profile:                 h.Profile,
 		RefreshTokenLifetime:    time.Duration(h.RefreshTokenLifetime),
+		DPoPNonceLifetime:       time.Duration(h.DPoPNonceLifetime),
 		LongPoll:                time.Duration(h.LongPoll),
 		BindingMessageMax:       h.BindingMessageMax,
 		ListenerVerifiesClients: h.ListenerVerifiesClients,
@@ -165,6 +167,10 @@ func (s *settings) warnings() []string {
 	if codes && !s.asksForUserCodes() {
 		warnings = append(warnings, "users have a user_code, but no client asks for it; add user_code to a client")
 	}
+	pushes := slices.ContainsFunc(s.Clients, func(c provider.Client) bool { return c.DeliveryMode == provider.DeliveryPush })
+	if pushes && len(s.EncryptionKeys) == 0 {
+		warnings = append(warnings, "tokens that are pushed lie in the store, unencrypted, until the client has taken them; set encryption_key")
+	}
 	for _, network := range s.NotificationNetworks {
 		if network.Overlaps(linkLocal) {
 			warnings = append(warnings, "notification_networks opens "+network.String()+", in which clouds have services that hand out credentials")
@@ -216,6 +222,7 @@ func (s *settings) provider() (provider.Config, error) {
 		AccessTokenLifetime:        s.AccessTokenLifetime,
 		IDTokenLifetime:            s.IDTokenLifetime,
 		RefreshTokenLifetime:       s.RefreshTokenLifetime,
+		DPoPNonceLifetime:          s.DPoPNonceLifetime,
 		SigningAlgs:                s.SigningAlgs,
 		EncryptionKeys:             s.EncryptionKeys,
 		AssertionAudience:          s.AssertionAudience,
