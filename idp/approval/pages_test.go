@@ -114,7 +114,7 @@ func everyPage(t testing.TB, lang, text string) map[string]string {
 	w = b.post("/sign-out", nil)
 	add("refused", 403, w.Code, w.Body.String())
 	for range userAttempts {
-		w = g.browser().signIn("bob", "wrong")
+		g.browser().signIn("bob", "wrong")
 	}
 	other := g.browser()
 	other.header.Set("Accept-Language", lang)

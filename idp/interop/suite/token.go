@@ -150,7 +150,7 @@ func (r *run) checkTokens(c *client, a *answer, authReqID string) *tokens {
 // checkIDToken verifies an ID Token and returns its claims.
 func (r *run) checkIDToken(c *client, token string) map[string]any {
 	r.Helper()
-	jws, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.PS256, jose.ES256})
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.PS256, jose.ES256})
 	if err != nil {
 		r.Fatalf("reading ID Token: %v", err)
 	}
