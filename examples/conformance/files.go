@@ -1,8 +1,8 @@
 package main
 
 import (
+	"crypto/rsa"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,32 +43,52 @@ func (f files) write(name string, data []byte) error {
 	return nil
 }
 
-// serverCertificate returns the certificate of the files that were given, or a
-// self-signed one for the host.
-func (f files) serverCertificate(o options) (tls.Certificate, error) {
+// serverCertificate takes the certificate that was given, or a self-signed one for
+// the host.
+func (op *op) serverCertificate(o options) (tls.Certificate, error) {
 	if o.cert != "" || o.key != "" {
-		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
-		if err != nil {
-			return pair, fmt.Errorf("reading server certificate: %w", err)
-		}
-		return pair, nil
+		op.certificate, op.key = o.cert, o.key
+		return loadPair(op.certificate, op.key)
 	}
-	pair, err := tls.LoadX509KeyPair(f.path(certificateFile), f.path(keyFile))
+	op.certificate, op.key = op.files.path(certificateFile), op.files.path(keyFile)
+	pair, err := loadPair(op.certificate, op.key)
 	if err == nil && pair.Leaf.VerifyHostname(o.host) == nil && time.Now().Add(24*time.Hour).Before(pair.Leaf.NotAfter) {
 		return pair, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return pair, fmt.Errorf("reading server certificate: %w", err)
+		return pair, err
 	}
 	made, err := suite.NewCertificate(o.host, time.Now(), []string{o.host})
 	if err != nil {
 		return pair, err
 	}
-	err = errors.Join(f.write(certificateFile, []byte(made.Certificate)), f.write(keyFile, []byte(made.Key)))
+	err = errors.Join(op.files.write(certificateFile, []byte(made.Certificate)), op.files.write(keyFile, []byte(made.Key)))
 	if err != nil {
 		return pair, err
 	}
-	return tls.X509KeyPair([]byte(made.Certificate), []byte(made.Key))
+	return loadPair(op.certificate, op.key)
+}
+
+func loadPair(certificate, key string) (tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		return pair, fmt.Errorf("reading server certificate: %w", err)
+	}
+	_, isRSA := pair.PrivateKey.(*rsa.PrivateKey)
+	if !isRSA {
+		return pair, errors.New("the server certificate must be RSA: FAPI allows no cipher suite of TLS 1.2 that others could use")
+	}
+	return pair, nil
+}
+
+// publish writes the keys of a client as the provider is to know them, with the
+// client's certificate if it authenticates by that.
+func (f files) publish(c suite.ClientConfig, certificate *suite.Certificate) error {
+	keys, err := c.PublicKeys(certificate)
+	if err != nil {
+		return fmt.Errorf("publishing keys of %s: %w", c.ID, err)
+	}
+	return f.write(c.ID+".jwks", keys)
 }
 
 // config returns the configuration of a variant, with the keys that are in the
@@ -97,20 +117,4 @@ func (f files) config(site suite.Site, v suite.Variant) (*suite.Config, error) {
 		return nil, fmt.Errorf("encoding configuration: %w", err)
 	}
 	return c, f.write(name, append(data, '\n'))
-}
-
-// roots returns the certificates of a file, or nil for those of the system.
-func roots(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading certificate of the suite: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("%s has no certificate", file)
-	}
-	return pool, nil
 }

@@ -1,123 +1,80 @@
 package main
 
 import (
-	"context"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"log"
 	"net"
-	"net/http"
-	"net/netip"
-	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
+	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddyciba/gateway/caddyciba/store"
 	"github.com/caddyciba/gateway/idp/interop/suite"
-	"github.com/caddyciba/gateway/idp/provider"
 )
 
 const (
-	alias       = "caddyciba" // of the configurations, with the variant behind it
-	login       = "alice"
-	subject     = "sub-alice"
-	scope       = "accounts"
-	pathAccount = "/accounts"
-	pathDecide  = "/test/ciba-action"
+	// alias begins the alias of each configuration, with the variant behind it.
+	alias = "caddyciba"
 
-	// readTimeout bounds how long a client takes to send a request, and
-	// stopTimeout how long the end of this program waits for answers.
-	readTimeout = 10 * time.Second
-	stopTimeout = 2 * time.Second
+	// timeout bounds what goes on between parts of this program.
+	timeout = 10 * time.Second
 )
-
-// ciphers are the cipher suites of TLS 1.2 that FAPI 1.0 part 2 section 8.5 allows
-// and that Go has. They demand an RSA certificate.
-var ciphers = []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
 
 // op is the provider with everything around it.
 type op struct {
-	files           files
-	issuer, mtlsURL string
-	configs         []*suite.Config
-	failed          chan error // a server has ended by itself
-
-	provider  *provider.Provider
-	store     store.Store
-	accounts  *suite.Accounts
-	plain     net.Listener
-	mtls      net.Listener
-	servers   []*http.Server
-	server    tls.Certificate
-	resources string // secret of the resource server
+	files            files
+	issuer, mtlsURL  string
+	certificate, key string // files
+	configs          []*suite.Config
+	accounts         *accounts
 }
 
-// newOP prepares everything and listens. Nobody is answered yet.
-func newOP(o options) (*op, error) {
-	op := &op{files: files(o.dir), failed: make(chan error, 2), resources: rand.Text()}
-	err := op.files.make()
+// start makes what is missing in the directory, and serves until stop is called.
+func start(o options) (*op, error) {
+	err := o.fill()
 	if err != nil {
 		return nil, err
 	}
-	op.server, err = op.files.serverCertificate(o)
+	dir, err := filepath.Abs(o.dir)
+	if err != nil {
+		return nil, fmt.Errorf("finding directory: %w", err)
+	}
+	op := &op{files: files(dir), issuer: urlOf(o.host, o.plain), mtlsURL: urlOf(o.host, o.mtls)}
+	err = op.files.make()
 	if err != nil {
 		return nil, err
 	}
-	op.plain, err = net.Listen("tcp", o.plain)
+	pair, err := op.serverCertificate(o)
 	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
+		return nil, err
 	}
-	op.mtls, err = net.Listen("tcp", o.mtls)
+	err = op.configure()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listening: %w", err), op.plain.Close())
+		return nil, err
 	}
-	op.issuer, op.mtlsURL = urlOf(o.host, op.plain), urlOf(o.host, op.mtls)
-	err = op.configure(o)
+	op.accounts, err = startAccounts(op.issuer, pair.Leaf)
 	if err != nil {
-		return nil, errors.Join(err, op.plain.Close(), op.mtls.Close())
+		return nil, err
+	}
+	err = op.startCaddy(o)
+	if err != nil {
+		return nil, errors.Join(err, op.accounts.stop())
 	}
 	return op, nil
 }
 
-func urlOf(host string, listener net.Listener) string {
-	_, port, _ := net.SplitHostPort(listener.Addr().String()) // of a listener it is well formed
-	return "https://" + net.JoinHostPort(host, port)
+// stop ends what start has begun.
+func (op *op) stop() error {
+	return errors.Join(caddy.Stop(), op.accounts.stop())
 }
 
-// configure makes the configurations and the provider that fits them.
-func (op *op) configure(o options) error {
-	suiteRoots, err := roots(o.suiteCA)
-	if err != nil {
-		return err
-	}
-	users, err := provider.NewStaticUsers([]provider.User{{ID: subject, Username: login, Name: "Alice Example"}})
-	if err != nil {
-		return err
-	}
-	log, err := newLogger()
-	if err != nil {
-		return err
-	}
-	op.store = store.NewMemory(store.Options{})
-	cfg := provider.Config{
-		Issuer: op.issuer, MTLSBaseURL: op.mtlsURL, Store: op.store, Users: users, Logger: log, Interval: o.interval,
-		SigningAlgs:           []string{"PS256"},
-		Scopes:                []provider.Scope{{Name: scope, DisplayName: "Your accounts", Audience: op.mtlsURL + pathAccount}},
-		Clients:               []provider.Client{{ID: scope, SecretHashes: []provider.SecretHash{provider.HashSecret(op.resources)}, Resource: op.mtlsURL + pathAccount}},
-		NotificationNetworks:  privateNetworks(),
-		NotificationRoots:     suiteRoots,
-		InsecureTestApprovals: true,
-		// One user plays all modules, and some modules leave a request behind.
-		MaxPendingPerUser: 1000, MaxPendingPerUserAndClient: 1000,
-	}
+// configure makes or reads the configurations, and writes their public keys where
+// the Caddyfile has them read from.
+func (op *op) configure() error {
 	site := suite.Site{
-		Issuer: op.issuer, ResourceURL: op.mtlsURL + pathAccount, Scope: "openid " + scope, Login: login, Alias: alias,
-		ApprovalURL: op.issuer + pathDecide + "?token={auth_req_id}&type={action}",
+		Issuer: op.issuer, ResourceURL: op.mtlsURL + "/accounts", Scope: "openid accounts", Login: "alice", Alias: alias,
+		ApprovalURL: op.issuer + "/test/ciba-action?token={auth_req_id}&type={action}",
 	}
 	for _, v := range suite.Variants() {
 		c, err := op.files.config(site, v)
@@ -125,148 +82,36 @@ func (op *op) configure(o options) error {
 			return err
 		}
 		op.configs = append(op.configs, c)
-		clients, err := registrations(c, v, o.suite)
-		if err != nil {
-			return fmt.Errorf("registering clients of %s: %w", c.Alias, err)
+		first, second := &c.MTLS, &c.MTLS2
+		if v.Auth != suite.AuthMTLS {
+			first, second = nil, nil // these clients are told apart by their signatures
 		}
-		cfg.Clients = append(cfg.Clients, clients...)
-	}
-	op.provider, err = provider.New(cfg)
-	if err != nil {
-		return err
-	}
-	op.accounts = &suite.Accounts{
-		Introspection: op.issuer + "/introspect", ID: scope, Secret: op.resources, Scope: scope,
-		Client: op.ownClient(), Thumbprint: thumbprint,
+		err = errors.Join(op.files.publish(c.Client, first), op.files.publish(c.Client2, second))
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// registrations are the two clients of a configuration as the provider knows them.
-func registrations(c *suite.Config, v suite.Variant, suiteURL string) ([]provider.Client, error) {
-	var clients []provider.Client
-	for _, one := range []struct {
-		client      suite.ClientConfig
-		certificate suite.Certificate
-	}{{c.Client, c.MTLS}, {c.Client2, c.MTLS2}} {
-		client := provider.Client{
-			ID: one.client.ID, Name: "Conformance suite", Scopes: []string{scope},
-			GrantTypes: []string{provider.GrantCIBA, provider.GrantRefresh},
-			Profile:    provider.ProfileFAPICIBA, CertificateBound: true,
+// urlOf returns the base URL of a port.
+func urlOf(host string, port int) string {
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// fill takes a free port where the port is 0.
+func (o *options) fill() error {
+	for _, port := range []*int{&o.plain, &o.mtls} {
+		if *port != 0 {
+			continue
 		}
-		var certificate *suite.Certificate
-		client.AuthMethod = provider.AuthPrivateKeyJWT
-		if v.Auth == suite.AuthMTLS {
-			client.AuthMethod = provider.AuthSelfSignedTLS
-			certificate = &one.certificate
-		}
-		keys, err := one.client.PublicKeys(certificate)
+		listener, err := net.Listen("tcp", net.JoinHostPort(o.bind, "0"))
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("finding a free port: %w", err)
 		}
-		client.JWKS = keys
-		if v.Mode == suite.ModePing {
-			client.DeliveryMode = provider.DeliveryPing
-			client.NotificationEndpoint = suiteURL + suite.NotificationPath(c.Alias)
-		}
-		clients = append(clients, client)
+		// Closed after the loop, so that no port is given out twice.
+		defer listener.Close()
+		*port = listener.Addr().(*net.TCPAddr).Port
 	}
-	return clients, nil
-}
-
-// privateNetworks are where a suite runs that somebody runs for himself.
-func privateNetworks() []netip.Prefix {
-	var networks []netip.Prefix
-	for _, network := range []string{"127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"} {
-		networks = append(networks, netip.MustParsePrefix(network))
-	}
-	return networks
-}
-
-// ownClient calls the provider from here, whatever its name resolves to.
-func (op *op) ownClient() *http.Client {
-	pool := x509.NewCertPool()
-	pool.AddCert(op.server.Leaf)
-	dialer := new(net.Dialer)
-	return &http.Client{Timeout: readTimeout, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: pool},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			_, port, err := net.SplitHostPort(op.plain.Addr().String())
-			if err != nil {
-				return nil, err
-			}
-			return dialer.DialContext(ctx, network, net.JoinHostPort("localhost", port))
-		},
-	}}
-}
-
-// thumbprint names the client certificate of a request.
-func thumbprint(r *http.Request) string {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return ""
-	}
-	return suite.Thumbprint(r.TLS.PeerCertificates[0].Raw)
-}
-
-// start begins to serve.
-func (op *op) start(ctx context.Context) error {
-	err := op.provider.Start(ctx)
-	if err != nil {
-		return err
-	}
-	withAccounts := http.NewServeMux()
-	withAccounts.Handle("/", op.provider)
-	withAccounts.Handle(pathAccount, op.accounts)
-	op.serve(op.plain, op.provider, tls.NoClientCert)
-	// Certificates are asked for and not demanded, and whether they are trusted is
-	// for the provider to say: it knows its clients' by heart.
-	op.serve(op.mtls, withAccounts, tls.RequestClientCert)
 	return nil
-}
-
-func (op *op) serve(listener net.Listener, handler http.Handler, auth tls.ClientAuthType) {
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
-		// The suite tries connections that fail; the default would tell of each.
-		ErrorLog: log.New(os.Stderr, "", 0),
-		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{op.server}, ClientAuth: auth, MinVersion: tls.VersionTLS12, CipherSuites: ciphers,
-		},
-	}
-	op.servers = append(op.servers, server)
-	go func() {
-		err := server.ServeTLS(listener, "", "")
-		if !errors.Is(err, http.ErrServerClosed) {
-			op.failed <- err
-		}
-	}()
-}
-
-// close ends everything.
-func (op *op) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	errs := []error{}
-	for _, server := range op.servers {
-		err := server.Shutdown(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = server.Close()
-		}
-		errs = append(errs, err)
-	}
-	op.accounts.Client.CloseIdleConnections()
-	op.provider.Close()
-	return errors.Join(append(errs, op.store.Close())...)
-}
-
-// newLogger logs each step of a request to standard error.
-func newLogger() (*zap.Logger, error) {
-	cfg := zap.NewDevelopmentConfig()
-	cfg.Level = zap.NewAtomicLevelAt(zapcore.DebugLevel)
-	cfg.DisableStacktrace, cfg.DisableCaller = true, true
-	logger, err := cfg.Build()
-	if err != nil {
-		return nil, fmt.Errorf("making logger: %w", err)
-	}
-	return logger, nil
 }
