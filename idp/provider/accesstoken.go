@@ -139,7 +139,7 @@ func (p *Provider) checkAccessToken(set *keySet, token string) (*accessTokenClai
 	if jwt.header.Typ != string(accessTokenType) {
 		return nil, errors.New("JWT is not an access token")
 	}
-	err = jwt.verify(set.public, p.signingAlgs)
+	err = jwt.verify(set.public, signingAlgs)
 	if err != nil {
 		return nil, err
 	}

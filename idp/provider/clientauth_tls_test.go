@@ -255,16 +255,17 @@ func TestSelfSignedTLSClientAuth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	early := issue(t, nil, func(c *x509.Certificate) { c.NotBefore = now.Add(time.Minute) })
 	w := newWorld(t, func(c *provider.Config) {
 		c.MaxPendingPerUser, c.MaxPendingPerUserAndClient = 50, 50
 		c.Clients = append(c.Clients,
-			provider.Client{ID: "own", AuthMethod: provider.AuthSelfSignedTLS, JWKS: x5c(t, first, second, expired)},
+			provider.Client{ID: "own", AuthMethod: provider.AuthSelfSignedTLS, JWKS: x5c(t, first, second, expired, early)},
 			provider.Client{ID: "own2", AuthMethod: provider.AuthSelfSignedTLS, JWKS: x5c(t, issue(t, nil, nil))},
 		)
 	})
 	w.startCertified(first, "own").want(t, 200, "")
 	w.startCertified(second, "own").want(t, 200, "") // while certificates are changed there are two
-	for name, id := range map[string]*identity{"none": nil, "unknown": issue(t, nil, nil), "expired": expired, "twin": twin} {
+	for name, id := range map[string]*identity{"none": nil, "unknown": issue(t, nil, nil), "expired": expired, "early": early, "twin": twin} {
 		a := w.startCertified(id, "own")
 		if a.status != 401 || a.str("error") != "invalid_client" {
 			t.Errorf("%s: %d %s", name, a.status, a.raw)

@@ -151,6 +151,14 @@ type Config struct {
 	// them. Default: ES256, and what clients have as IDTokenSigningAlg.
 	SigningAlgs []string
 
+	// KeyRotation is how long a signing key signs until the next one takes over. The
+	// next one is published before, for a quarter of the time and at most a day,
+	// and the last one remains published until its last token has expired. After
+	// that it still verifies id_token_hints, as do the 23 before it. Nodes with
+	// the same store follow one plan. From 1h to 366 days, and not shorter than
+	// tokens live; negative: never. Default: 30 days.
+	KeyRotation time.Duration
+
 	// EncryptionKeys are keys of 32 bytes by which signing keys are encrypted
 	// in the store (AES-256-GCM). The first one encrypts; all of them decrypt.
 	// Without one, private keys lie in the store as they are, and who can read
@@ -217,6 +225,7 @@ func (c Config) withDefaults() Config {
 	setDuration(&c.AccessTokenLifetime, DefaultAccessTokenLifetime)
 	setDuration(&c.RefreshTokenLifetime, DefaultRefreshTokenLifetime)
 	setDuration(&c.IDTokenLifetime, DefaultIDTokenLifetime)
+	setDuration(&c.KeyRotation, DefaultKeyRotation)
 	setDuration(&c.LongPoll, DefaultLongPoll)
 	setInt(&c.MaxHeldPolls, DefaultMaxHeldPolls)
 	setInt(&c.BindingMessageMax, DefaultBindingMessageMax)
@@ -340,7 +349,7 @@ func (c Config) validateLifetimes() []error {
 	if c.DPoPNonceLifetime != 0 && (c.DPoPNonceLifetime < minNonceLifetime || c.DPoPNonceLifetime > maxNonceLifetime) {
 		errs = append(errs, errors.New("the lifetime of DPoP nonces must be between 10s and 1h"))
 	}
-	return errs
+	return append(errs, c.validateRotation()...)
 }
 
 // parseIssuer checks an issuer identifier (OpenID Connect Discovery 1.0 section

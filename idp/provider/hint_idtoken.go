@@ -11,8 +11,7 @@ import (
 // checkIDTokenHint returns the subject of an ID Token that we have issued to the
 // client. One that has expired is good: it says who is meant, and does not prove
 // that anybody is there (OpenID Connect Core 1.0 section 3.1.2.1; CIBA checklist
-// A7). One that was signed by a key that is retired is good for as long as the
-// key is kept.
+// A7). So is one that was signed by a key that is retired.
 func (p *Provider) checkIDTokenHint(set *keySet, c *client, token string) (string, error) {
 	jwt, err := parseJWT(token)
 	if err != nil {
@@ -21,7 +20,7 @@ func (p *Provider) checkIDTokenHint(set *keySet, c *client, token string) (strin
 	if jwt.header.Typ != "" && !strings.EqualFold(jwt.header.Typ, "JWT") {
 		return "", errors.New("JWT is not an ID Token")
 	}
-	err = jwt.verify(set.public, signingAlgs)
+	err = jwt.verify(set.known, signingAlgs)
 	if err != nil {
 		return "", err
 	}

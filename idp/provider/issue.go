@@ -21,7 +21,7 @@ type issue struct {
 
 // issueTokens makes an access token and an ID Token. It writes nothing.
 func (p *Provider) issueTokens(ctx context.Context, i issue) (*tokenResponse, error) {
-	set, err := p.keys(ctx)
+	set, err := p.signingKeys(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -28,6 +29,14 @@ const (
 	// keysFreshFor is how long keys are used before the store is asked for
 	// newer ones, so that every node comes to know of a rotation by another.
 	keysFreshFor = time.Minute
+
+	// keysRetry is when the store is asked again if it has not answered.
+	keysRetry = 5 * time.Second
+
+	// keysSignFor is for how long tokens are signed if it does not. A node that
+	// can't see the plan any more must not go on with a key that is retired in
+	// the meantime.
+	keysSignFor = 3 * time.Minute
 )
 
 // signingKey is one key of ours with its signers.
@@ -41,19 +50,26 @@ type signingKey struct {
 // keySet is all keys of ours at one time. It is not changed once it is made.
 type keySet struct {
 	active map[string]*signingKey // by algorithm
-	public []jose.JSONWebKey      // also retired ones, as long as they verify
-	jwks   []byte
-	loaded time.Time
+	public []jose.JSONWebKey      // those that tokens are verified with
+	known  []jose.JSONWebKey      // and retired ones, for id_token_hint
+	jwks   []byte                 // public
+	loaded time.Time              // when the store was asked
+	read   time.Time              // when it has answered
 }
 
 // keysRecord is how the keys of one algorithm lie in the store, the newest last.
+// Times are Unix seconds.
 type keysRecord struct {
-	Keys []keyEntry `json:"keys"`
+	Keys    []keyEntry `json:"keys"`
+	Stopped int64      `json:"stopped,omitempty"` // when the algorithm ceased to be used
 }
 
 type keyEntry struct {
 	ID      string          `json:"kid"`
-	Created int64           `json:"created"` // Unix seconds
+	Created int64           `json:"created"`
+	From    int64           `json:"from,omitempty"`    // when it begins to sign
+	Life    int64           `json:"life,omitempty"`    // seconds that its tokens live at most
+	Retired bool            `json:"retired,omitempty"` // JWK is public
 	JWK     json.RawMessage `json:"jwk,omitempty"`
 	Sealed  string          `json:"sealed,omitempty"`
 }
@@ -80,31 +96,45 @@ func (p *Provider) keys(ctx context.Context) (*keySet, error) {
 		}
 		p.log.Error("loading signing keys failed, going on with those at hand", zap.Error(err))
 		stale := *set
-		stale.loaded = now
+		stale.loaded = now.Add(keysRetry - keysFreshFor)
 		fresh = &stale
 	}
+	p.logActive(set, fresh)
 	p.keySet.Store(fresh)
 	return fresh, nil
 }
 
-// loadKeys reads the keys of all algorithms and makes those that are missing.
+// logActive tells when another key begins to sign.
+func (p *Provider) logActive(before, after *keySet) {
+	if before == nil {
+		return
+	}
+	for alg, key := range after.active {
+		if before.active[alg] == nil || before.active[alg].public.KeyID != key.public.KeyID {
+			p.log.Info("another key signs now", zap.String("alg", alg), zap.String("kid", key.public.KeyID))
+		}
+	}
+}
+
+// signingKeys returns the current keys for somebody who signs with them.
+func (p *Provider) signingKeys(ctx context.Context) (*keySet, error) {
+	set, err := p.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.now().Sub(set.read) > keysSignFor {
+		return nil, errors.New("the store has not told of the signing keys for too long")
+	}
+	return set, nil
+}
+
+// loadKeys reads the keys of all algorithms and makes those that are due.
 func (p *Provider) loadKeys(ctx context.Context) (*keySet, error) {
-	set := &keySet{active: make(map[string]*signingKey), loaded: p.now()}
-	for _, alg := range p.signingAlgs {
-		record, err := p.loadKeysRecord(ctx, alg)
+	set := &keySet{active: make(map[string]*signingKey), loaded: p.now(), read: p.now()}
+	for _, alg := range signingAlgs {
+		err := p.loadAlg(ctx, set, alg)
 		if err != nil {
 			return nil, fmt.Errorf("loading %s keys: %w", alg, err)
-		}
-		for _, entry := range record.Keys {
-			key, err := p.openKey(alg, entry)
-			if err != nil {
-				return nil, fmt.Errorf("opening %s key %s: %w", alg, entry.ID, err)
-			}
-			set.active[alg] = key
-			set.public = append(set.public, key.public)
-		}
-		if set.active[alg] == nil {
-			return nil, fmt.Errorf("the store has no %s key in its record", alg)
 		}
 	}
 	var err error
@@ -115,40 +145,107 @@ func (p *Provider) loadKeys(ctx context.Context) (*keySet, error) {
 	return set, nil
 }
 
-// loadKeysRecord returns the record of one algorithm. Of several nodes that find
-// none, one creates it and the others take what that one made.
-func (p *Provider) loadKeysRecord(ctx context.Context, alg string) (*keysRecord, error) {
-	for range 3 {
-		stored, err := p.cfg.Store.Get(ctx, kindKeys, alg)
-		if err == nil {
-			return p.readKeysRecord(ctx, alg, stored)
+// loadAlg adds the keys of one algorithm to a set. There may be some of an algorithm
+// that is not used any more, and whose tokens still are.
+func (p *Provider) loadAlg(ctx context.Context, set *keySet, alg string) error {
+	used := slices.Contains(p.signingAlgs, alg)
+	record, err := p.loadKeysRecord(ctx, alg, used)
+	if err != nil {
+		return err
+	}
+	signing := record.signing(set.loaded.Unix())
+	for i, entry := range record.Keys {
+		if entry.Retired {
+			public, err := readPublicKey(alg, entry)
+			if err != nil {
+				return fmt.Errorf("opening key %s: %w", entry.ID, err)
+			}
+			set.known = append(set.known, public)
+			continue
 		}
-		if !errors.Is(err, store.ErrNotFound) {
-			return nil, err
-		}
-		record, err := p.newKeysRecord(alg)
+		key, err := p.openKey(alg, entry)
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("opening key %s: %w", entry.ID, err)
 		}
-		data, err := json.Marshal(record)
-		if err != nil {
-			return nil, err
-		}
-		err = p.cfg.Store.Create(ctx, &store.Record{Kind: kindKeys, ID: alg, Data: data})
-		if err == nil {
-			p.log.Info("made a signing key", zap.String("alg", alg), zap.String("kid", record.Keys[0].ID))
-			return record, nil
-		}
-		if !errors.Is(err, store.ErrExists) {
-			return nil, err
+		set.known = append(set.known, key.public)
+		set.public = append(set.public, key.public)
+		if used && i == signing {
+			set.active[alg] = key
 		}
 	}
-	return nil, errors.New("the record of keys comes and goes")
+	if used && set.active[alg] == nil {
+		return errors.New("the store has no key in its record")
+	}
+	return nil
 }
 
-// newKeysRecord makes a key pair for one algorithm. The key id is the thumbprint
-// of the public key (RFC 7638).
-func (p *Provider) newKeysRecord(alg string) (*keysRecord, error) {
+// loadKeysRecord returns the record of one algorithm, in which everything is done
+// that is due. Of several nodes that find something to do one does it, and the others
+// take what that one has made.
+func (p *Provider) loadKeysRecord(ctx context.Context, alg string, used bool) (*keysRecord, error) {
+	for range 8 {
+		stored, err := p.cfg.Store.Get(ctx, kindKeys, alg)
+		if errors.Is(err, store.ErrNotFound) {
+			if !used {
+				return &keysRecord{}, nil
+			}
+			stored, err = &store.Record{Kind: kindKeys, ID: alg}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		record, done, err := p.reviseStored(alg, stored, used)
+		if err != nil || !done.changed {
+			return record, err
+		}
+		write := p.cfg.Store.Update
+		if stored.Version == 0 {
+			write = p.cfg.Store.Create
+		}
+		err = write(ctx, stored)
+		if err == nil {
+			p.logRevision(alg, done)
+			return record, nil
+		}
+		if !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			return nil, fmt.Errorf("writing keys: %w", err)
+		}
+	}
+	return nil, errors.New("the record of keys never rests")
+}
+
+// reviseStored decodes a record, does what is due in it, and puts the result where
+// the record was. Keys that lie there unencrypted although there is an encryption key
+// now are encrypted on this occasion.
+func (p *Provider) reviseStored(alg string, stored *store.Record, used bool) (*keysRecord, revision, error) {
+	var record keysRecord
+	if stored.Version != 0 {
+		err := json.Unmarshal(stored.Data, &record)
+		if err != nil {
+			return nil, revision{}, fmt.Errorf("decoding keys: %w", err)
+		}
+	}
+	done, err := p.revise(alg, &record, used)
+	if err != nil {
+		return nil, done, err
+	}
+	sealed, err := p.sealKeys(alg, &record)
+	if err != nil {
+		return nil, done, err
+	}
+	done.changed = done.changed || sealed
+	if done.changed {
+		stored.Data, err = json.Marshal(record)
+		if err != nil {
+			return nil, done, fmt.Errorf("encoding keys: %w", err)
+		}
+	}
+	return &record, done, nil
+}
+
+// newKeyEntry makes a key pair for one algorithm that signs from a time on. The key id
+// is the thumbprint of the public key (RFC 7638).
+func (p *Provider) newKeyEntry(alg string, from int64) (*keyEntry, error) {
 	private, err := p.generateKey(alg)
 	if err != nil {
 		return nil, fmt.Errorf("generating key: %w", err)
@@ -163,32 +260,7 @@ func (p *Provider) newKeysRecord(alg string) (*keysRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding key: %w", err)
 	}
-	record := &keysRecord{Keys: []keyEntry{{ID: jwk.KeyID, Created: p.now().Unix(), JWK: data}}}
-	_, err = p.sealKeys(alg, record)
-	return record, err
-}
-
-// readKeysRecord decodes a record. Keys that lie there unencrypted although there
-// is an encryption key now are encrypted on this occasion.
-func (p *Provider) readKeysRecord(ctx context.Context, alg string, stored *store.Record) (*keysRecord, error) {
-	var record keysRecord
-	err := json.Unmarshal(stored.Data, &record)
-	if err != nil {
-		return nil, fmt.Errorf("decoding keys: %w", err)
-	}
-	changed, err := p.sealKeys(alg, &record)
-	if err != nil || !changed {
-		return &record, err
-	}
-	stored.Data, err = json.Marshal(record)
-	if err != nil {
-		return nil, fmt.Errorf("encoding keys: %w", err)
-	}
-	err = p.cfg.Store.Update(ctx, stored)
-	if err != nil && !errors.Is(err, store.ErrConflict) {
-		return nil, fmt.Errorf("writing encrypted keys: %w", err)
-	}
-	return &record, nil
+	return &keyEntry{ID: jwk.KeyID, Created: p.now().Unix(), From: from, JWK: data}, nil
 }
 
 // sealKeys encrypts the keys of the record that are not, and reports whether
@@ -197,7 +269,7 @@ func (p *Provider) sealKeys(alg string, record *keysRecord) (bool, error) {
 	changed := false
 	for i := range record.Keys {
 		entry := &record.Keys[i]
-		if p.sealer == nil || entry.Sealed != "" {
+		if p.sealer == nil || entry.Sealed != "" || entry.Retired {
 			continue
 		}
 		sealed, err := p.sealer.seal(p.cfg.Rand, keyPlace(alg, entry.ID), entry.JWK)
@@ -241,8 +313,9 @@ func (p *Provider) openKey(alg string, entry keyEntry) (*signingKey, error) {
 		return nil, fmt.Errorf("decoding key: %w", err)
 	}
 	public := jwk.Public()
-	if jwk.KeyID != entry.ID || jwk.Algorithm != alg || !public.Valid() || len(keyAlgs(public)) == 0 {
-		return nil, errors.New("key is not what its record says")
+	err = checkKey(alg, entry, public)
+	if err != nil {
+		return nil, err
 	}
 	key := &signingKey{alg: alg, public: public}
 	key.id, err = newSigner(alg, jwk, "JWT")
@@ -254,6 +327,13 @@ func (p *Provider) openKey(alg string, entry keyEntry) (*signingKey, error) {
 		return nil, err
 	}
 	return key, nil
+}
+
+func checkKey(alg string, entry keyEntry, public jose.JSONWebKey) error {
+	if public.KeyID != entry.ID || public.Algorithm != alg || !public.Valid() || !public.IsPublic() || len(keyAlgs(public)) == 0 {
+		return errors.New("key is not what its record says")
+	}
+	return nil
 }
 
 func newSigner(alg string, jwk jose.JSONWebKey, typ jose.ContentType) (jose.Signer, error) {

@@ -31,8 +31,9 @@ type Provider struct {
 	sealer       *sealer
 	nonces       nonces
 
-	keySet  atomic.Pointer[keySet]
-	keyLoad sync.Mutex // held while keys are loaded, never while they are used
+	keySet   atomic.Pointer[keySet]
+	keyLoad  sync.Mutex // held while keys are loaded, never while they are used
+	keyWatch sync.Once
 
 	background background
 	callbacks  *http.Client
@@ -137,6 +138,7 @@ func collectSigningAlgs(cfg Config) []string {
 func (p *Provider) Start(ctx context.Context) error {
 	p.warnOfTestApprovals()
 	p.startOutbox(ctx)
+	p.keyWatch.Do(func() { p.background.run(ctx, 0, p.watchKeys) })
 	_, err := p.keys(ctx)
 	return err
 }
