@@ -44,11 +44,19 @@ type authenticationResponse struct {
 func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) error {
 	received := p.now()
 	ctx := r.Context()
+	err := p.checkSource(r)
+	if err != nil {
+		return err
+	}
 	f, err := readForm(r)
 	if err != nil {
 		return err
 	}
-	c, err := p.authenticate(r, f)
+	c, err := p.admit(r, f)
+	if err != nil {
+		return err
+	}
+	err = p.checkClientRate(c)
 	if err != nil {
 		return err
 	}
@@ -201,6 +209,10 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 	if err != nil {
 		return "", err
 	}
+	err = p.checkPrompts(ctx, user.ID)
+	if err != nil {
+		return "", err
+	}
 	authReqID, err := p.newAuthReqID()
 	if err != nil {
 		return "", err
@@ -220,6 +232,9 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 			Expires:        req.received.Add(req.lifetime).UnixMilli(),
 			Interval:       int64(p.cfg.Interval / time.Second),
 		},
+	}
+	if p.cfg.Limits.User.bounds() {
+		h.Window = p.promptWindow(req.received)
 	}
 	if !req.bound.none() {
 		h.Bound = &req.bound

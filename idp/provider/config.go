@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
@@ -201,6 +202,14 @@ type Config struct {
 	// nothing else opens it. Start logs an error if it is open. Default: false.
 	InsecureTestApprovals bool
 
+	// Limits bound floods of requests and of failed authentications.
+	Limits Limits
+
+	// ClientIP returns the address that a request comes from, for Limits. It must
+	// not be taken from a header that anybody can set. Default: none, and nothing
+	// is counted by address.
+	ClientIP func(*http.Request) string
+
 	// Notify, if set, is told of each new request once it has been stored, in
 	// a goroutine of its own. The context ends after 30s or with Close. What
 	// Notify does has no influence on the answer to the client.
@@ -231,6 +240,7 @@ func (c Config) withDefaults() Config {
 	setInt(&c.BindingMessageMax, DefaultBindingMessageMax)
 	setInt(&c.MaxPendingPerUser, DefaultMaxPendingPerUser)
 	setInt(&c.MaxPendingPerUserAndClient, DefaultMaxPendingPerUserAndClient)
+	c.Limits = c.Limits.withDefaults(c.InsecureTestApprovals)
 	if c.AssertionAudience == "" {
 		c.AssertionAudience = AudienceCore
 	}
@@ -271,6 +281,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("a user store is required"))
 	}
 	errs = append(errs, c.validateLifetimes()...)
+	errs = append(errs, c.Limits.validate())
 	for _, alg := range c.SigningAlgs {
 		if !isSigningAlg(alg) {
 			errs = append(errs, fmt.Errorf("unknown signing algorithm %q", alg))

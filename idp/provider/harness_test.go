@@ -112,6 +112,10 @@ type world struct {
 	*provider.Provider
 }
 
+// unlimited is for tests of something else that ask and fail more often than people
+// do: the clock stands still for most of them.
+var unlimited = provider.Limits{User: provider.Rate{Burst: -1}, Failures: provider.Rate{Burst: -1}}
+
 // newWorld returns a provider with two clients on a memory store. change may
 // alter the configuration.
 func newWorld(t testing.TB, change func(*provider.Config)) *world {
@@ -123,6 +127,7 @@ func newWorld(t testing.TB, change func(*provider.Config)) *world {
 		Store:  w.store,
 		Users:  w.users,
 		Now:    w.clock.Now,
+		Limits: unlimited,
 		Clients: []provider.Client{
 			{
 				ID: "gateway", Name: "Example Bank", SecretHashes: []provider.SecretHash{provider.HashSecret(secret1)},

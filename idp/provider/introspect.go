@@ -39,7 +39,7 @@ func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	c, err := p.authenticate(r, f)
+	c, err := p.admit(r, f)
 	if err != nil {
 		return err
 	}

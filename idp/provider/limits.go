@@ -2,8 +2,11 @@ package provider
 
 import (
 	"context"
-	"net/http"
+	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
 )
 
 // checkPending refuses a request for a user who has enough of them waiting
@@ -30,12 +33,7 @@ func (p *Provider) checkPending(ctx context.Context, clientID, subject, own stri
 	if len(held)+room <= p.cfg.MaxPendingPerUser && sameClient+room <= p.cfg.MaxPendingPerUserAndClient {
 		return nil
 	}
-	return &oauthError{
-		status:      http.StatusTooManyRequests,
-		code:        codeTooManyRequests,
-		description: "Too many requests are waiting for the user.",
-		retryAfter:  p.nextExpiry(held),
-	}
+	return tooMany("Too many requests are waiting for the user.", p.nextExpiry(held))
 }
 
 // nextExpiry is how long it takes at most until one of the requests is gone.
@@ -46,4 +44,56 @@ func (p *Provider) nextExpiry(held []*heldRequest) time.Duration {
 		next = min(next, h.expires().Sub(now))
 	}
 	return max(next, time.Second)
+}
+
+// indexPrompted finds the requests for a user, whatever has become of them, by the
+// window of time in which they were made. It serves to count them: no record of its
+// own need be written for each.
+const indexPrompted = "prompted"
+
+// promptBatch bounds how many of them are looked at in one window.
+const promptBatch = 1000
+
+func (p *Provider) promptWindow(at time.Time) int64 {
+	return at.UnixMilli() / p.cfg.Limits.User.Per.Milliseconds()
+}
+
+func promptedIndex(subject string, window int64) store.Index {
+	return store.Index{Name: indexPrompted, Value: subject + "\t" + strconv.FormatInt(window, 10)}
+}
+
+// checkPrompts refuses a request for a user who was asked often enough lately, by
+// whatever clients, on whatever node (threats T4, B65).
+func (p *Provider) checkPrompts(ctx context.Context, subject string) error {
+	rate := p.cfg.Limits.User
+	if !rate.bounds() {
+		return nil
+	}
+	now := p.now()
+	window := p.promptWindow(now)
+	count := 0
+	oldest := now
+	for _, w := range []int64{window, window - 1} {
+		stored, err := p.cfg.Store.List(ctx, kindRequest, promptedIndex(subject, w), "", promptBatch)
+		if err != nil {
+			return unavailable(fmt.Errorf("listing requests for the user: %w", err))
+		}
+		for _, record := range stored {
+			h, err := decodeRequest(record)
+			if err != nil {
+				return err
+			}
+			made := time.UnixMilli(h.Created)
+			if made.After(now.Add(-rate.Per)) {
+				count++
+				if made.Before(oldest) {
+					oldest = made
+				}
+			}
+		}
+	}
+	if count < rate.Burst {
+		return nil
+	}
+	return tooMany("The user was asked too often.", oldest.Add(rate.Per).Sub(now))
 }

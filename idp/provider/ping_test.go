@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,24 +131,83 @@ func TestPingIsRedeemedInside(t *testing.T) {
 	(<-redeemed).want(t, 200, "")
 }
 
+// readLines returns the lines of a file of bad inputs, without comments.
+func readLines(t *testing.T, file string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", "badinput", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// badClient answers calls as a line of callback.txt says.
+func badClient(t *testing.T, how string) http.HandlerFunc {
+	status, err := strconv.Atoi(how)
+	if err == nil {
+		return answerWith(status)
+	}
+	return func(rw http.ResponseWriter, r *http.Request) {
+		switch how {
+		case "slow":
+			<-r.Context().Done()
+		case "large":
+			_, _ = rw.Write(make([]byte, 10<<20)) // nobody reads it to its end
+		case "endless":
+			rw.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(rw).Flush()
+			<-r.Context().Done()
+		case "broken":
+			panic(http.ErrAbortHandler)
+		default:
+			t.Errorf("unknown answer %q", how)
+		}
+	}
+}
+
 // CIBA checklist P2, P3, P4, P6; threats N09
 func TestPingAnswers(t *testing.T) {
-	for _, status := range []int{200, 204, 301, 307, 400, 401, 403, 404} {
-		t.Run(http.StatusText(status), func(t *testing.T) {
+	for _, line := range readLines(t, "callback.txt") {
+		how, then, _ := strings.Cut(line, " ")
+		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			w, calls := pingWorld(t, answerWith(status))
+			answer := badClient(t, how)
+			took := make(chan time.Duration, 10)
+			w, calls := pingWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				begin := time.Now()
+				defer func() { took <- time.Since(begin) }()
+				answer(rw, r)
+			})
 			authReqID, id := w.start("client_notification_token", notificationToken)
 			w.mustApprove(id)
 			call := nextCall(t, calls)
-			w.clock.advance(20 * time.Second)
-			noCall(t, calls) // neither followed nor sent again
 			if call.path != "/ciba/notify" {
 				t.Errorf("path %s", call.path)
+			}
+			d := <-took
+			if d > callbackTimeout {
+				t.Errorf("the call took %s", d)
+			}
+			w.clock.advance(20 * time.Second)
+			if then == "again" {
+				nextCall(t, calls)
+			} else {
+				noCall(t, calls)
 			}
 			w.poll("gateway", authReqID).want(t, 200, "")
 		})
 	}
 }
+
+// callbackTimeout is what a call may take, with a margin for a busy machine.
+const callbackTimeout = 7 * time.Second
 
 // Faults of the server are tried again, by a successor too, but not without end.
 func TestPingIsRetried(t *testing.T) {

@@ -39,6 +39,7 @@ type Provider struct {
 	callbacks  *http.Client
 	outbox     sync.Once
 	heldPolls  atomic.Int64
+	limiter    limiter
 }
 
 // route is one endpoint.

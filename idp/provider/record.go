@@ -69,7 +69,8 @@ type requestRecord struct {
 	Details        json.RawMessage `json:"authorization_details,omitempty"`
 	Created        int64           `json:"created"`
 	Expires        int64           `json:"expires"`
-	Interval       int64           `json:"interval"` // seconds
+	Interval       int64           `json:"interval"`         // seconds
+	Window         int64           `json:"window,omitempty"` // see indexPrompted
 
 	Decided  int64    `json:"decided,omitempty"`
 	Granted  []string `json:"granted,omitempty"`
@@ -188,6 +189,9 @@ func (h *heldRequest) indexes() []store.Index {
 	}
 	if h.State == StatePending && h.Callback != nil {
 		entries = append(entries, expiringIndex(expirySlotOf(h.expires())))
+	}
+	if h.Window != 0 {
+		entries = append(entries, promptedIndex(h.Subject, h.Window))
 	}
 	if h.owesCallback() {
 		entries = append(entries, outboxIndex)

@@ -26,7 +26,7 @@ func (p *Provider) serveRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := p.authenticate(r, f)
+	c, err := p.admit(r, f)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := p.authenticate(r, f)
+	c, err := p.admit(r, f)
 	if err != nil {
 		return err
 	}
