@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 )
 
@@ -63,7 +64,11 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.instances = make(map[string]entry)
-	return nil
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	return app.(*caddyevents.App).On(eventStopping, &streamEnder{app: a})
 }
 
 // add is called by each handler while the config is provisioned, which Caddy
@@ -111,7 +116,28 @@ func (a *App) Stop() error {
 		undo()
 	}
 	a.undo = nil
+	a.endStreams()
+	if caddy.Exiting() {
+		a.awaitNotifications()
+	}
 	return nil
+}
+
+// awaitNotifications gives what is on its way a moment before the process ends.
+// When a config is replaced, it goes on by itself.
+func (a *App) awaitNotifications() {
+	sent := make(chan struct{})
+	go func() {
+		for _, e := range a.instances {
+			e.sink.sending.Wait()
+		}
+		close(sent)
+	}()
+	select {
+	case <-sent:
+	case <-time.After(notifyGrace):
+		a.logger.Warn("customers may not have been notified of all requests before the end")
+	}
 }
 
 // retry starts an instance that could not be started before.

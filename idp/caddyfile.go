@@ -116,6 +116,9 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			claim     <name> <values...>
 //			disabled
 //		}
+//		notify <notifier> [<args...>] {
+//			...
+//		}
 //		brand {
 //			name   <text>
 //			accent "<#rrggbb>"

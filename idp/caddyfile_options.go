@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"encoding/json"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -10,7 +11,7 @@ import (
 // option reads one option of the directive. What is wrong with it, alone or beside
 // the options before it, is an error here.
 func (p *parser) option(seen options) error {
-	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer"}
+	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer", "notify"}
 	if !slices.Contains(repeated, p.Val()) {
 		err := seen.once(p.Dispenser)
 		if err != nil {
@@ -90,6 +91,8 @@ func (p *parser) read() error {
 		return p.hintIssuer()
 	case "user":
 		return p.user()
+	case "notify":
+		return p.notify()
 	case "brand":
 		return p.brand()
 	default:
@@ -109,18 +112,34 @@ func (p *parser) issuer() error {
 	return p.wrap(checkIssuer(p.handler.Issuer))
 }
 
-// store reads the store's engine and hands it the rest of the segment.
+// store reads where the provider keeps its state.
 func (p *parser) store() error {
-	if !p.NextArg() {
-		return p.ArgErr()
-	}
-	engine := p.Val()
-	module, err := caddyfile.UnmarshalModule(p.Dispenser, storeNamespace+"."+engine)
+	module, err := p.module(storeNamespace, storeInlineKey)
+	p.handler.StoreRaw = module
+	return err
+}
+
+// notify reads one way of telling customers that a request waits.
+func (p *parser) notify() error {
+	module, err := p.module(notifierNamespace, notifierInlineKey)
 	if err != nil {
 		return err
 	}
-	p.handler.StoreRaw = caddyconfig.JSONModuleObject(module, storeInlineKey, engine, nil)
+	p.handler.NotifiersRaw = append(p.handler.NotifiersRaw, module)
 	return nil
+}
+
+// module reads the name of a module and hands it the rest of the segment.
+func (p *parser) module(namespace, inlineKey string) (json.RawMessage, error) {
+	if !p.NextArg() {
+		return nil, p.ArgErr()
+	}
+	name := p.Val()
+	module, err := caddyfile.UnmarshalModule(p.Dispenser, namespace+"."+name)
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(module, inlineKey, name, nil), nil
 }
 
 // brand reads how the approval app looks.

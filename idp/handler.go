@@ -176,6 +176,11 @@ type Handler struct {
 	// Who may be asked. Default: nobody.
 	Users []*User `json:"users,omitempty"`
 
+	// How customers are told that a request waits for them: modules of the
+	// namespace ciba_idp.notifiers, all of which are used. Default: none, and
+	// customers see requests when they open the approval app.
+	NotifiersRaw []json.RawMessage `json:"notifiers,omitempty" caddy:"namespace=ciba_idp.notifiers inline_key=notifier"`
+
 	// How the approval app looks. Default: plain, with the issuer's host as
 	// name.
 	Brand *Brand `json:"brand,omitempty"`
@@ -217,12 +222,16 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	for _, warning := range warnings {
 		h.logger.Warn(warning, zap.String("issuer", h.Issuer))
 	}
-	settings.Store = engine.Key()
+	settings.Store, settings.Guests = engine.Key(), h.NotifiersRaw
 	h.key, err = settings.key()
 	if err != nil {
 		return err
 	}
 	to, err := newSink(ctx)
+	if err != nil {
+		return err
+	}
+	to.guests, err = h.loadGuests(ctx)
 	if err != nil {
 		return err
 	}

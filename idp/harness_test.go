@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/argon2"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
@@ -279,4 +281,33 @@ func (s *server) claims(jwt any) map[string]any {
 		s.t.Fatal(err)
 	}
 	return claims
+}
+
+// counted adds up the counters of a vector that have all of the given label values.
+func counted(t *testing.T, vector prometheus.Collector, values ...string) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	err := registry.Register(vector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0.0
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			found := 0
+			for _, label := range metric.GetLabel() {
+				if slices.Contains(values, label.GetValue()) {
+					found++
+				}
+			}
+			if found == len(values) {
+				total += metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return total
 }

@@ -20,6 +20,7 @@ var instances = caddy.NewUsagePool()
 type instance struct {
 	issuer   string
 	store    *caddystore.Handle
+	users    provider.UserStore
 	provider *provider.Provider
 	approval *approval.App
 
@@ -38,8 +39,8 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 	if err != nil {
 		return nil, fmt.Errorf("acquiring store: %w", err)
 	}
-	in := &instance{issuer: s.Issuer, store: handle, out: newOutlet(to)}
-	err = in.build(s, users)
+	in := &instance{issuer: s.Issuer, store: handle, users: users, out: newOutlet(to)}
+	err = in.build(s)
 	if err != nil {
 		// The error that matters is the one at hand; nothing was opened.
 		_ = handle.Release()
@@ -49,13 +50,13 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 }
 
 // build makes the provider and the approval app.
-func (in *instance) build(s *settings, users provider.UserStore) error {
+func (in *instance) build(s *settings) error {
 	part := newPartition(in.store, s.Issuer)
 	config, err := s.provider()
 	if err != nil {
 		return err
 	}
-	config.Store, config.Users = part, users
+	config.Store, config.Users = part, in.users
 	config.Notify = in.requested
 	config.Logger = in.out.logger()
 	in.provider, err = provider.New(config)
@@ -64,7 +65,7 @@ func (in *instance) build(s *settings, users provider.UserStore) error {
 	}
 	in.approval, err = approval.New(approval.Config{
 		Provider:        observed{Provider: in.provider, in: in},
-		Users:           users,
+		Users:           in.users,
 		Store:           part,
 		PublicURL:       s.Issuer,
 		ComparePassword: comparePassword,

@@ -14,6 +14,8 @@ var collectors = struct {
 	requests  *prometheus.CounterVec
 	decisions *prometheus.CounterVec
 	delay     *prometheus.HistogramVec
+
+	notifications *prometheus.CounterVec
 }{
 	requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
@@ -34,12 +36,18 @@ var collectors = struct {
 		Help:      "Time from a request to the customer's decision.",
 		Buckets:   []float64{2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600},
 	}, []string{"issuer", "decision"}),
+	notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "ciba_idp",
+		Name:      "notifications_total",
+		Help:      "Notifications to customers, by notifier and outcome: sent, failed or dropped.",
+	}, []string{"issuer", "notifier", "outcome"}),
 }
 
 // registerMetrics adds the collectors to the registry of a config. Several
 // handlers of one config do so.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{collectors.requests, collectors.decisions, collectors.delay} {
+	for _, collector := range []prometheus.Collector{collectors.requests, collectors.decisions, collectors.delay, collectors.notifications} {
 		err := registry.Register(collector)
 		var registered prometheus.AlreadyRegisteredError
 		if err != nil && !errors.As(err, &registered) {

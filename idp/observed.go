@@ -67,15 +67,16 @@ func (o observed) decided(ctx context.Context, event, subject, id string, scopes
 	})
 }
 
-// requested counts and reports a new request. The provider calls it in a
+// requested counts and reports a new request, and has its customer notified. The provider calls it in a
 // goroutine of its own.
-func (in *instance) requested(_ context.Context, request *provider.Request) {
+func (in *instance) requested(ctx context.Context, request *provider.Request) {
 	collectors.requests.WithLabelValues(in.issuer, request.Client.ID).Inc()
 	in.out.emit(eventRequested, func() map[string]any {
 		data := in.describe(request)
 		data["expires"] = request.ExpiresAt.UTC().Format(time.RFC3339)
 		return data
 	})
+	in.notify(ctx, request)
 }
 
 // describe is what every event tells. It holds nothing secret: the request is

@@ -2,6 +2,7 @@ package idp
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -17,7 +18,7 @@ type outlet struct {
 	current atomic.Pointer[sink]
 }
 
-// sink is the log and the events app of one config.
+// sink is the log, the events app and the guest modules of one config.
 type sink struct {
 	logger *zap.Logger
 	events *caddyevents.App
@@ -25,6 +26,12 @@ type sink struct {
 	// ctx is the context of the config, which an event must be emitted with
 	// and which says where the event comes from.
 	ctx caddy.Context
+
+	// guests are the modules by which the config extends the provider.
+	guests
+
+	// sending counts the notifications that are on their way.
+	sending *sync.WaitGroup
 }
 
 // newSink returns the log and the events app of the config in ctx.
@@ -37,7 +44,7 @@ func newSink(ctx caddy.Context) (*sink, error) {
 	if !ok {
 		return nil, fmt.Errorf("events app is %T", app)
 	}
-	return &sink{logger: ctx.Logger(), events: events, ctx: ctx}, nil
+	return &sink{logger: ctx.Logger(), events: events, ctx: ctx, sending: new(sync.WaitGroup)}, nil
 }
 
 // newOutlet leads to the given sink.

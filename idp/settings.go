@@ -21,6 +21,7 @@ import (
 type settings struct {
 	Issuer              string
 	Store               string
+	Guests              []json.RawMessage
 	RequestLifetime     time.Duration
 	MaxRequestLifetime  time.Duration
 	Interval            time.Duration

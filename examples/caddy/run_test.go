@@ -37,6 +37,7 @@ func TestExampleRuns(t *testing.T) {
 		"\nid.example.com {", "\nhttp://"+provider+" {",
 		"\napi.example.com {", "\nhttp://"+api+" {",
 		"legacy.internal:8080", legacy.Listener.Addr().String(),
+		"push.example.com", "push.invalid",
 		"\n{\n", "\n{\n\tadmin off\n\tpersist_config off\n\tgrace_period 5s\n",
 	).Replace(string(readExample(t)))
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(config), nil)
