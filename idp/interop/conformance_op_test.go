@@ -100,7 +100,25 @@ func newConformanceOP(t *testing.T) *conformanceOP {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accounts := &suite.Accounts{
+	t.Cleanup(func() {
+		op.Provider.Close()
+		err := cfg.Store.Close()
+		if err != nil {
+			t.Errorf("closing store: %v", err)
+		}
+	})
+	onMTLS := http.NewServeMux()
+	onMTLS.Handle("/", op.Provider)
+	onMTLS.Handle("/accounts", op.accounts(issuer))
+	serve(t, plain, op.sabotaged(op.Provider), op.tls(pair, tls.NoClientCert))
+	serve(t, mtls, op.sabotaged(onMTLS), op.tls(pair, tls.RequestClientCert))
+	serve(t, pings, op.receiver, conformanceTLS(pair, tls.NoClientCert))
+	return op
+}
+
+// accounts is the protected resource.
+func (op *conformanceOP) accounts(issuer string) *suite.Accounts {
+	a := &suite.Accounts{
 		Introspection: issuer + "/introspect", ID: accountsID, Secret: accountsSecret, Scope: "accounts",
 		Client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: op.roots}}},
 		Thumbprint: func(r *http.Request) string {
@@ -110,21 +128,8 @@ func newConformanceOP(t *testing.T) *conformanceOP {
 			return suite.Thumbprint(r.TLS.PeerCertificates[0].Raw)
 		},
 	}
-	onMTLS := http.NewServeMux()
-	onMTLS.Handle("/", op.Provider)
-	onMTLS.Handle("/accounts", accounts)
-	t.Cleanup(func() {
-		op.Provider.Close()
-		err := cfg.Store.Close()
-		if err != nil {
-			t.Errorf("closing store: %v", err)
-		}
-	})
-	serve(t, plain, op.sabotaged(op.Provider), op.tls(pair, tls.NoClientCert))
-	serve(t, mtls, op.sabotaged(onMTLS), op.tls(pair, tls.RequestClientCert))
-	serve(t, pings, op.receiver, conformanceTLS(pair, tls.NoClientCert))
-	t.Cleanup(accounts.Client.CloseIdleConnections)
-	return op
+	op.t.Cleanup(a.Client.CloseIdleConnections)
+	return a
 }
 
 // conformanceTLS has the versions and cipher suites that FAPI allows. A client

@@ -164,8 +164,8 @@ func (r *run) checkIDToken(c *client, token string) map[string]any {
 	if err != nil {
 		r.Fatalf("verifying ID Token: %v", err)
 	}
-	var c2 map[string]any
-	err = json.Unmarshal(payload, &c2)
+	var got map[string]any
+	err = json.Unmarshal(payload, &got)
 	if err != nil {
 		r.Fatalf("reading ID Token: %v", err)
 	}
@@ -178,26 +178,26 @@ func (r *run) checkIDToken(c *client, token string) map[string]any {
 		r.Fatalf("times of the ID Token: %s", payload)
 	}
 	now := r.Now()
-	sub, _ := c2["sub"].(string)
+	sub, _ := got["sub"].(string)
 	switch {
-	case c2["iss"] != r.server.Issuer:
-		r.Errorf("iss of the ID Token is %v", c2["iss"])
+	case got["iss"] != r.server.Issuer:
+		r.Errorf("iss of the ID Token is %v", got["iss"])
 	case sub == "" || len(sub) > 255:
-		r.Errorf("sub of the ID Token is %v", c2["sub"])
-	case !isAudience(c2["aud"], c.ID):
-		r.Errorf("aud of the ID Token is %v", c2["aud"])
+		r.Errorf("sub of the ID Token is %v", got["sub"])
+	case !isAudience(got["aud"], c.ID):
+		r.Errorf("aud of the ID Token is %v", got["aud"])
 	case !now.Before(time.Unix(*times.Expires, 0)):
 		r.Error("ID Token has expired")
 	case now.Sub(time.Unix(*times.IssuedAt, 0)).Abs() > maxSkew:
 		r.Error("ID Token was not made now")
 	}
 	for _, name := range []string{"c_hash", "s_hash", "nonce"} {
-		_, there := c2[name]
+		_, there := got[name]
 		if there {
 			r.Errorf("ID Token has %s", name)
 		}
 	}
-	return c2
+	return got
 }
 
 // isAudience reports whether aud is the client alone.
