@@ -50,6 +50,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		acr                    <value>
 //		signing_algs           <algorithms...>
 //		encryption_key         <placeholders...>
+//		key_rotation           <duration>|off
 //		assertion_audience     core|issuer
 //		client_ca              <PEM files...>
 //		listener_verifies_clients
@@ -58,6 +59,11 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		notification_ca        <PEM files...>
 //		insecure_test_approvals
 //		limits {
+//			per_client                  <number> <duration>|off
+//			per_source                  <number> <duration>|off
+//			per_user                    <number> <duration>|off
+//			failures                    <number> <duration>|off
+//			failures_per_source         <number> <duration>|off
 //			pending_per_user            <number>
 //			pending_per_user_and_client <number>
 //			held_polls                  <number>

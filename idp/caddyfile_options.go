@@ -65,6 +65,8 @@ func (p *parser) read() error {
 		return p.list(&h.SigningAlgs)
 	case "encryption_key":
 		return p.list(&h.EncryptionKeys)
+	case "key_rotation":
+		return p.durationOrOff(&h.KeyRotation)
 	case "assertion_audience":
 		return p.text(&h.AssertionAudience)
 	case "client_ca":
@@ -169,35 +171,4 @@ func (p *parser) color(into *string) error {
 		return p.Err("accent requires one color, in quotes because # begins a comment: \"#rrggbb\"")
 	}
 	return p.wrap((&Brand{Accent: *into}).check())
-}
-
-// limits reads how much is let in.
-func (p *parser) limits() error {
-	if p.NextArg() {
-		return p.ArgErr()
-	}
-	limits := new(Limits)
-	err := p.block(func() error {
-		switch p.Val() {
-		case "pending_per_user":
-			return p.limit(&limits.PendingPerUser, limits)
-		case "pending_per_user_and_client":
-			return p.limit(&limits.PendingPerUserAndClient, limits)
-		case "held_polls":
-			return p.limit(&limits.HeldPolls, limits)
-		default:
-			return p.unknown()
-		}
-	})
-	p.handler.Limits = limits
-	return err
-}
-
-// limit reads one limit.
-func (p *parser) limit(into *int, limits *Limits) error {
-	err := p.number(into)
-	if err != nil {
-		return err
-	}
-	return p.wrap(limits.check())
 }

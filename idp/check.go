@@ -18,6 +18,7 @@ const (
 	maxInterval        = time.Minute
 	maxTokenLifetime   = time.Hour
 	maxRefreshLifetime = 365 * 24 * time.Hour
+	maxKeyRotation     = 366 * 24 * time.Hour
 	maxSessionLifetime = 24 * time.Hour
 	maxBindingMessage  = 1024
 )
@@ -168,6 +169,7 @@ func (h *Handler) checkLifetimes() error {
 		{"access_token_lifetime", h.AccessTokenLifetime, time.Second, maxTokenLifetime},
 		{"id_token_lifetime", h.IDTokenLifetime, time.Second, maxTokenLifetime},
 		{"refresh_token_lifetime", h.RefreshTokenLifetime, time.Second, maxRefreshLifetime},
+		{"key_rotation", max(h.KeyRotation, 0), time.Hour, maxKeyRotation},
 		{"dpop_nonce_lifetime", h.DPoPNonceLifetime, 10 * time.Second, time.Hour},
 		{"session_idle", h.SessionIdle, time.Minute, maxSessionLifetime},
 		{"session_lifetime", h.SessionLifetime, time.Minute, maxSessionLifetime},

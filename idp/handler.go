@@ -107,6 +107,12 @@ type Handler struct {
 	// A key is made for each; the first one is the default. Default: ES256.
 	SigningAlgs []string `json:"signing_algs,omitempty"`
 
+	// How long a key signs until the next one takes over. The next one is
+	// published before that, and the last one stays published until its last
+	// token has expired. Default: 30d. From 1h to 366d, and not shorter than
+	// tokens live. A negative value turns it off.
+	KeyRotation caddy.Duration `json:"key_rotation,omitempty"`
+
 	// Placeholders, `{env.…}` or `{file.…}`, for keys of 32 bytes in base64 by
 	// which signing keys are encrypted in the store (AES-256-GCM). The first
 	// one encrypts, all of them decrypt, so that a key can be replaced. Default:

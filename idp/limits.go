@@ -2,14 +2,60 @@ package idp
 
 import (
 	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyciba/gateway/idp/provider"
 )
 
 // maxLimit bounds all limits, so that they can be added up without care.
 const maxLimit = 1_000_000
 
+// Bounds of the time in which a rate counts.
+const (
+	minRatePer     = time.Second
+	maxRatePer     = 24 * time.Hour
+	maxUserRatePer = 10 * time.Minute
+)
+
+// Rate bounds how often something may happen.
+type Rate struct {
+	// How often it may happen at once, and within each per, spread evenly. A
+	// negative number lifts the bound. Required.
+	Burst int `json:"burst,omitempty"`
+
+	// The time in which it is counted, from 1s to 24h. Required, unless the
+	// bound is lifted.
+	Per caddy.Duration `json:"per,omitempty"`
+}
+
 // Limits keep customers from being flooded with requests, and the server with
-// connections.
+// requests, attempts and connections. What goes beyond them is answered with 429
+// and Retry-After.
 type Limits struct {
+	// How often one client may start a request, on each node. Default: 600,000
+	// times in 1m, since one client may serve many customers.
+	PerClient *Rate `json:"per_client,omitempty"`
+
+	// How often a request may be started from one address, on each node; of IPv6
+	// the first 64 bits count. Behind trusted_proxies of the server it is the
+	// address that they name. Default: 600,000 times in 1m.
+	PerSource *Rate `json:"per_source,omitempty"`
+
+	// How often one customer may be asked, by all clients together, on all nodes.
+	// Its time is 10m at most. Default: 20 times in 2m.
+	PerUser *Rate `json:"per_user,omitempty"`
+
+	// How often authentication as one client may fail from one address, until it
+	// is refused without looking at the credentials, on each node. Default: 6
+	// times in 1m.
+	Failures *Rate `json:"failures,omitempty"`
+
+	// How often authentication may fail from one address over all clients, on
+	// each node. Default: 60 times in 1m.
+	FailuresPerSource *Rate `json:"failures_per_source,omitempty"`
+
 	// How many requests may wait for one customer at a time, over all clients.
 	// Further ones are refused with 429. Default: 5.
 	PendingPerUser int `json:"pending_per_user,omitempty"`
@@ -37,5 +83,46 @@ func (l *Limits) check() error {
 			return fmt.Errorf("limit %s is %d, but must be from 1 to %d", limit.name, limit.value, maxLimit)
 		}
 	}
+	for _, limit := range []struct {
+		name string
+		rate *Rate
+		max  time.Duration
+	}{
+		{"per_client", l.PerClient, maxRatePer},
+		{"per_source", l.PerSource, maxRatePer},
+		{"per_user", l.PerUser, maxUserRatePer},
+		{"failures", l.Failures, maxRatePer},
+		{"failures_per_source", l.FailuresPerSource, maxRatePer},
+	} {
+		if limit.rate == nil || limit.rate.Burst < 0 {
+			continue
+		}
+		if limit.rate.Burst == 0 || limit.rate.Burst > maxLimit {
+			return fmt.Errorf("limit %s is %d, but must be from 1 to %d", limit.name, limit.rate.Burst, maxLimit)
+		}
+		per := time.Duration(limit.rate.Per)
+		if per < minRatePer || per > limit.max {
+			return fmt.Errorf("limit %s is in %s, but must be in %s to %s", limit.name, per, minRatePer, limit.max)
+		}
+	}
 	return nil
+}
+
+// rates are the rates as the provider takes them.
+func (l *Limits) rates() provider.Limits {
+	return provider.Limits{
+		Client:         l.PerClient.settings(),
+		Source:         l.PerSource.settings(),
+		User:           l.PerUser.settings(),
+		Failures:       l.Failures.settings(),
+		SourceFailures: l.FailuresPerSource.settings(),
+	}
+}
+
+// settings is the rate as the provider takes it; the zero value if there is none.
+func (r *Rate) settings() provider.Rate {
+	if r == nil {
+		return provider.Rate{}
+	}
+	return provider.Rate{Burst: r.Burst, Per: time.Duration(r.Per)}
 }

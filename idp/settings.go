@@ -38,6 +38,7 @@ type settings struct {
 	Profile                 string
 	RefreshTokenLifetime    time.Duration
 	DPoPNonceLifetime       time.Duration
+	KeyRotation             time.Duration
 	LongPoll                time.Duration
 	BindingMessageMax       int
 	ClientCAs               [][]byte
@@ -76,6 +77,7 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		Profile:                 h.Profile,
 		RefreshTokenLifetime:    time.Duration(h.RefreshTokenLifetime),
 		DPoPNonceLifetime:       time.Duration(h.DPoPNonceLifetime),
+		KeyRotation:             time.Duration(h.KeyRotation),
 		LongPoll:                time.Duration(h.LongPoll),
 		BindingMessageMax:       h.BindingMessageMax,
 		ListenerVerifiesClients: h.ListenerVerifiesClients,
@@ -224,6 +226,9 @@ func (s *settings) provider() (provider.Config, error) {
 		IDTokenLifetime:            s.IDTokenLifetime,
 		RefreshTokenLifetime:       s.RefreshTokenLifetime,
 		DPoPNonceLifetime:          s.DPoPNonceLifetime,
+		KeyRotation:                s.KeyRotation,
+		Limits:                     s.Limits.rates(),
+		ClientIP:                   clientIP,
 		SigningAlgs:                s.SigningAlgs,
 		EncryptionKeys:             s.EncryptionKeys,
 		AssertionAudience:          s.AssertionAudience,

@@ -75,6 +75,13 @@ func each(t *testing.T, typ reflect.Type, name string, visit func(name string, s
 				set(v.Index(0))
 			})
 		})
+	case reflect.Pointer:
+		each(t, typ.Elem(), name, func(name string, set func(reflect.Value)) {
+			visit(name, func(v reflect.Value) {
+				v.Set(reflect.New(typ.Elem()))
+				set(v.Elem())
+			})
+		})
 	case reflect.Struct:
 		for _, field := range reflect.VisibleFields(typ) {
 			each(t, field.Type, name+"."+field.Name, func(name string, set func(reflect.Value)) {
@@ -117,6 +124,13 @@ func TestLifetimeBounds(t *testing.T) {
 	for _, value := range []string{"1s", "10m"} {
 		d := parseDuration(t, value)
 		config := provider.Config{Issuer: "https://id.example.com", Users: users, Store: noStore{}, RequestLifetime: d, MaxRequestLifetime: d}
+		err := config.Validate()
+		if err != nil {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+	for _, value := range []string{"1h", "366d"} {
+		config := provider.Config{Issuer: "https://id.example.com", Users: users, Store: noStore{}, KeyRotation: parseDuration(t, value)}
 		err := config.Validate()
 		if err != nil {
 			t.Errorf("%s: %v", value, err)
