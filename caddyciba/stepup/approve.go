@@ -58,7 +58,7 @@ func (h *hold) approve() (*ciba.Tokens, error) {
 // offerDetails adds the authorization details for a provider that knows their
 // type.
 func (h *hold) offerDetails() (bool, error) {
-	ctx, cancel := context.WithTimeoutCause(h.caller, h.route.Hold, errHoldOver)
+	ctx, cancel := context.WithTimeoutCause(h.waiting, h.route.Hold, errHoldOver)
 	defer cancel()
 	metadata, err := h.gate.client.Discover(ctx)
 	if err != nil {
@@ -91,7 +91,7 @@ func (h *hold) start(deadline time.Time) (*ciba.Pending, error) {
 // wait waits until the customer has decided, the hold is over or the caller has
 // left.
 func (h *hold) wait(deadline time.Time, pending *ciba.Pending) (*ciba.Tokens, error) {
-	ctx, cancel := context.WithDeadlineCause(h.caller, deadline, errHoldOver)
+	ctx, cancel := context.WithDeadlineCause(h.waiting, deadline, errHoldOver)
 	defer cancel()
 	check := ciba.Check{Subject: h.ask.Subject, Claims: h.ask.Claims, ACR: h.route.ACR}
 	if h.route.FreshAuth {
@@ -102,7 +102,8 @@ func (h *hold) wait(deadline time.Time, pending *ciba.Pending) (*ciba.Tokens, er
 		return tokens, nil
 	}
 	f := h.providerRefusal(err)
-	if f.Problem == ProblemCallerGone || f.Problem == ProblemExpired || f.Problem == ProblemProviderUnavailable {
+	switch f.Problem {
+	case ProblemCallerGone, ProblemExpired, ProblemProviderUnavailable, ProblemUnavailable:
 		h.withdraw(pending)
 	}
 	return nil, f
@@ -150,6 +151,8 @@ func (h *hold) providerRefusal(err error) *Refusal {
 	switch {
 	case h.caller.Err() != nil:
 		return refuse(ProblemCallerGone, "Nothing was sent.", err)
+	case h.waiting.Err() != nil && (ciba.Code(err) == ciba.CodeCanceled || errors.Is(err, context.Canceled)):
+		return drained(err)
 	case ciba.IsDenied(err):
 		return refuse(ProblemDenied, "Nothing was sent.", err)
 	case ciba.IsExpired(err), errors.Is(err, context.DeadlineExceeded) && ciba.Code(err) == ciba.CodeCanceled, errors.Is(err, errHoldOver):

@@ -81,6 +81,7 @@ type Gate struct {
 	client    Client
 	journal   *Journal
 	occupancy *occupancy
+	door      *door
 	delay     time.Duration
 	now       func() time.Time
 	log       *zap.Logger
@@ -106,6 +107,7 @@ func New(cfg Config) (*Gate, error) {
 		client:    cfg.Client,
 		journal:   journal,
 		occupancy: newOccupancy(cfg.Limits),
+		door:      newDoor(),
 		delay:     cfg.UnavailableDelay,
 		now:       journal.cfg.Now,
 		log:       cfg.Logger,
@@ -145,6 +147,8 @@ type Next func(http.ResponseWriter, *http.Request) error
 //
 // Serve changes r: hygiene is done on it, and its body is read and replaced.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, rt *Route, next Next) error {
+	waiting, visit := g.door.enter(r.Context())
+	defer visit.leave()
 	h := &hold{
 		gate:    g,
 		route:   rt.withDefaults(),
@@ -152,6 +156,8 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, rt *Route, next Nex
 		w:       w,
 		r:       r,
 		caller:  r.Context(),
+		waiting: waiting,
+		visit:   visit,
 		arrived: g.now(),
 	}
 	return h.serve()

@@ -26,6 +26,11 @@ type hold struct {
 	caller  context.Context
 	arrived time.Time
 
+	// waiting ends with caller, and when the gate is drained. It is the context
+	// of everything before the request is sent.
+	waiting context.Context
+	visit   *visit
+
 	place    *place
 	snapshot *Snapshot
 	ask      Ask
@@ -82,7 +87,11 @@ func (h *hold) run() error {
 
 // receive checks the request and takes all of it into memory.
 func (h *hold) receive() error {
-	err := CheckTarget(h.r)
+	err := h.present()
+	if err != nil {
+		return err
+	}
+	err = CheckTarget(h.r)
 	if err != nil {
 		return err
 	}
@@ -192,11 +201,15 @@ func (h *hold) begin() error {
 	return nil
 }
 
-// present refuses to go on for a caller that has left.
+// present refuses to go on for a caller that has left, and when the gate is
+// being drained.
 func (h *hold) present() error {
 	err := h.caller.Err()
 	if err != nil {
 		return refuse(ProblemCallerGone, "Nothing was sent.", err)
+	}
+	if h.waiting.Err() != nil {
+		return drained(context.Cause(h.waiting))
 	}
 	return nil
 }
@@ -333,7 +346,7 @@ func (h *hold) dwell() {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-h.caller.Done():
+	case <-h.waiting.Done():
 	}
 }
 

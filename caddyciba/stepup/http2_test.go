@@ -1,6 +1,7 @@
 package stepup
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -30,17 +31,25 @@ func newH2Upstream(t *testing.T, refuse func(*http2.Framer, uint32) error) *h2Up
 		t.Fatal(err)
 	}
 	u := &h2Upstream{listener: listener, refuse: refuse}
+	ctx, end := context.WithCancel(context.Background())
 	u.group.Go(func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			u.group.Go(func() { u.serve(conn) })
+			// Whether a transport has its connection back among the idle ones
+			// when the test ends is a matter of timing.
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			u.group.Go(func() {
+				defer stop()
+				u.serve(conn)
+			})
 		}
 	})
 	t.Cleanup(func() {
 		listener.Close()
+		end()
 		u.group.Wait()
 	})
 	return u

@@ -61,6 +61,7 @@ func (h *hold) send(tokens *ciba.Tokens) error {
 		stop.headerCame()
 		h.extendWriteDeadline(0)
 	}
+	h.visit.sending()
 	stop.start()
 	err = h.call(a, out)
 	return h.record(a, err, context.Cause(ctx))
