@@ -90,7 +90,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.engine = engine
 
 	a.reports, err = newReporter(ctx, a.logger)
-	return err
+	if err != nil {
+		return err
+	}
+	return a.drainWhenStopping()
 }
 
 func (a *App) loadEngine(ctx caddy.Context) (caddystore.Engine, error) {
@@ -119,14 +122,23 @@ func (a *App) Start() error {
 	defer cancel()
 	for _, g := range a.gates {
 		g.reports.Store(a.reports)
+		g.engine.Resume()
 		g.settleRest(ctx)
 	}
 	return nil
 }
 
-// Stop leaves everything as it is: requests that are still held go on, and
-// report to the configuration that follows.
-func (a *App) Stop() error { return nil }
+// Stop leaves requests that are still held as they are: at a reload they go on,
+// and report to the configuration that follows. When Caddy itself stops, those
+// that wait have been answered before (see drain), and Stop waits for those that
+// are being sent, within the grace period.
+func (a *App) Stop() error {
+	if !stopping() || caddy.Exiting() {
+		// The HTTP app of a process that exits waits by itself.
+		return nil
+	}
+	return a.awaitSent()
+}
 
 // attach makes a gate report to this app once it starts.
 func (a *App) attach(key string, g *gate) {

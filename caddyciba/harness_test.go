@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	}
 	_ = os.Setenv("CIBA_CLIENT_ID", testClientID)
 	_ = os.Setenv("CIBA_CLIENT_SECRET", testClientSecret)
+	if file := os.Getenv(childConfig); file != "" {
+		beChild(file)
+	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
