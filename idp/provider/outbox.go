@@ -101,7 +101,7 @@ func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
 			slots <- struct{}{}
 			sending.Go(func() {
 				defer func() { <-slots }()
-				err := p.deliver(ctx, h)
+				err := p.finish(ctx, h)
 				if err != nil {
 					p.log.Error("callback failed", zap.String("request", h.id), zap.Error(err))
 				}
@@ -111,6 +111,18 @@ func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
 			return next, nil
 		}
 	}
+}
+
+// finish delivers, and is not broken off by Close: if a client has been called and
+// nobody writes it down, the next one to look calls it again. It is a matter of
+// callbackTimeout, mostly.
+func (p *Provider) finish(ctx context.Context, h *heldRequest) error {
+	if ctx.Err() != nil {
+		return nil // nothing has begun yet, and others will do it
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callbackTimeout)
+	defer cancel()
+	return p.deliver(ctx, h)
 }
 
 // deliver tries once to call the client of a request. Nothing that goes wrong here
