@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -66,12 +67,17 @@ func TestStartAndStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A transfer that is waiting must not keep the example from stopping.
-	calling, hangUp := context.WithCancel(t.Context())
-	waiting := make(chan error, 1)
+	// A transfer that is waiting must not keep the example from stopping, and its
+	// teller is told what became of it.
+	waiting := make(chan string, 1)
 	go func() {
-		_, err := newTeller(gateway).do(calling, "POST", transfers, newOrder("1.00", "never").body())
-		waiting <- err
+		a, err := newTeller(gateway).do(t.Context(), "POST", transfers, newOrder("1.00", "never").body())
+		if err != nil {
+			waiting <- err.Error()
+			return
+		}
+		name, p, err := a.problem()
+		waiting <- fmt.Sprint(a.status, " ", name, " forwarded ", p.Forwarded, " retry after ", a.header.Get("Retry-After"), " ", err)
 	}()
 	_, err = c.find(t.Context(), newOrder("1.00", "never").message())
 	if err != nil {
@@ -88,8 +94,9 @@ func TestStartAndStop(t *testing.T) {
 	case <-time.After(15 * time.Second):
 		t.Fatal("the example does not stop")
 	}
-	hangUp()
-	<-waiting
+	if got, want := <-waiting, "503 gateway-unavailable forwarded false retry after 5 <nil>"; got != want {
+		t.Errorf("the waiting teller got %s, want %s", got, want)
+	}
 	left, err := os.ReadDir(temp)
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddyciba/gateway/caddyciba/store"
 	"github.com/caddyciba/gateway/examples/wiretransfer/bank"
 )
 
@@ -85,9 +86,25 @@ func start(p places) (stop func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("starting Caddy: %w", err), stopBank())
 	}
 	return func() error {
-		// Caddy first: what it still holds may want an answer from the bank.
-		return errors.Join(caddy.Stop(), stopBank())
+		// Caddy first: what it is still sending wants an answer from the bank. Who
+		// waits for a customer is told that nothing was sent.
+		return errors.Join(caddy.Stop(), awaitStore(), stopBank())
 	}, nil
+}
+
+// awaitStore returns when gateway and provider have closed their store: only
+// then may its directory be removed. The file is locked until then. An open page
+// of the approval app can keep the provider busy, which is waited for no longer
+// than some seconds.
+func awaitStore() error {
+	s, err := store.OpenBolt(filepath.Join(caddy.AppDataDir(), "ciba", "ciba.db"), store.BoltOptions{})
+	if errors.Is(err, store.ErrLocked) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("waiting for the store: %w", err)
+	}
+	return s.Close()
 }
 
 // serveBank listens and serves in the background.
