@@ -37,6 +37,7 @@ func TestSuite(t *testing.T) {
 
 	wanted := []string{
 		"fapi-ciba-id1", "fapi-ciba-id1-discovery-end-point-verification",
+		"fapi-ciba-id1-user-rejects-authentication", // after which the user can still be asked
 		"fapi-ciba-id1-ensure-mtls-holder-of-key-required",
 		"fapi-ciba-id1-ensure-request-object-missing-aud-fails",
 		"fapi-ciba-id1-ensure-authorization-request-with-potentially-bad-binding-message",
@@ -129,14 +130,17 @@ func withoutURLs(t *testing.T, data []byte) []byte {
 // TestRefuses starts with mistakes.
 func TestRefuses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	common := []string{"-dir", dir, "-plain", "0", "-mtls", "0", "-host", "127.0.0.1", "-bind", "127.0.0.1"}
+	with := func(more ...string) []string {
+		common := []string{"-dir", dir, "-plain", "0", "-mtls", "0", "-host", "127.0.0.1", "-bind", "127.0.0.1"}
+		return append(common, more...)
+	}
 	for name, args := range map[string][]string{
-		"argument":        {"extra"},
-		"flag":            {"-none"},
-		"suite over http": append([]string{"-suite", "http://suite.example"}, common...),
-		"no such file":    append([]string{"-suite-ca", filepath.Join(dir, "none.pem")}, common...),
-		"no certificate":  append([]string{"-cert", filepath.Join(dir, "none.pem")}, common...),
-		"port":            append([]string{"-plain", "99999"}, common[4:]...),
+		"argument":        with("extra"),
+		"flag":            with("-none"),
+		"suite over http": with("-suite", "http://suite.example"),
+		"no such file":    with("-suite-ca", filepath.Join(dir, "none.pem")),
+		"no certificate":  with("-cert", filepath.Join(dir, "none.pem")),
+		"port":            with("-plain", "99999"),
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		err := run(ctx, args, io.Discard)
