@@ -122,6 +122,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			claim     <name> <values...>
 //			disabled
 //		}
+//		users_from <source> [<args...>]
 //		notify <notifier> [<args...>] {
 //			...
 //		}

@@ -93,6 +93,8 @@ func (p *parser) read() error {
 		return p.hintIssuer()
 	case "user":
 		return p.user()
+	case "users_from":
+		return p.usersFrom()
 	case "notify":
 		return p.notify()
 	case "brand":
@@ -118,6 +120,13 @@ func (p *parser) issuer() error {
 func (p *parser) store() error {
 	module, err := p.module(storeNamespace, storeInlineKey)
 	p.handler.StoreRaw = module
+	return err
+}
+
+// usersFrom reads where customers come from.
+func (p *parser) usersFrom() error {
+	module, err := p.module(usersNamespace, usersInlineKey)
+	p.handler.UsersRaw = module
 	return err
 }
 

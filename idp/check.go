@@ -49,7 +49,7 @@ func (h *Handler) checkOptions() error {
 		h.checkLifetimes, h.checkEncryptionKeys, h.checkAssertionAudience, h.checkNetworks, h.checkMTLSBaseURL,
 		func() error { return checkChoice("profile", h.Profile, profiles) },
 		func() error { return checkEach("signing_algs", h.SigningAlgs, signingAlgs) },
-		h.checkBindingMessage, h.checkClientVerification,
+		h.checkBindingMessage, h.checkClientVerification, h.checkUsers,
 	} {
 		err := check()
 		if err != nil {
@@ -209,6 +209,15 @@ func (h *Handler) checkNetworks() error {
 func (h *Handler) checkClientVerification() error {
 	if h.ListenerVerifiesClients && len(h.ClientCAFiles) > 0 {
 		return errors.New("client_ca and listener_verifies_clients exclude each other: certificates are verified by one of them")
+	}
+	return nil
+}
+
+// checkUsers refuses two sources of users: one could have users with the subjects
+// of the other.
+func (h *Handler) checkUsers() error {
+	if h.UsersRaw != nil && len(h.Users) > 0 {
+		return errors.New("user and users_from exclude each other: customers come from one of them")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -124,6 +125,9 @@ func TestApproveByForms(t *testing.T) {
 	issuer := s.url("/bank/id")
 	c := newCustomer(s, issuer)
 	c.signIn()
+	// Requests are dated by the millisecond, and this one must be younger.
+	signedIn := time.Now().UnixMilli()
+	wait(t, "the next millisecond", func() bool { return time.Now().UnixMilli() > signedIn })
 	id := s.start(issuer, "profile", "transfers")
 	page := c.open()
 	for _, want := range []string{"Pay 10 EUR", "Send money"} {

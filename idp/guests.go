@@ -2,15 +2,20 @@ package idp
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 // Where the guest modules are, and the keys that name one in JSON.
 const (
 	notifierNamespace = "ciba_idp.notifiers"
 	notifierInlineKey = "notifier"
+	usersNamespace    = "ciba_idp.users"
+	usersInlineKey    = "source"
 )
 
 // guests are the modules by which a config extends the provider. They live as long
@@ -18,6 +23,13 @@ const (
 // and therefore asks the sink for them each time.
 type guests struct {
 	notifiers []namedNotifier
+	users     Users // nil if the config names its users itself
+}
+
+// rawGuests is the config of all guest modules. Two configs in which it differs do
+// not share an instance.
+func (h *Handler) rawGuests() []json.RawMessage {
+	return append([]json.RawMessage{h.UsersRaw}, h.NotifiersRaw...)
 }
 
 // loadGuests loads the guest modules of the handler.
@@ -40,7 +52,33 @@ func (h *Handler) loadGuests(ctx caddy.Context) (guests, error) {
 			g.notifiers = append(g.notifiers, namedNotifier{Notifier: notifier, name: names[i]})
 		}
 	}
+	if h.UsersRaw != nil {
+		module, err := ctx.LoadModule(h, "UsersRaw")
+		if err != nil {
+			return g, fmt.Errorf("loading users: %w", err)
+		}
+		users, ok := module.(Users)
+		if !ok {
+			return g, fmt.Errorf("module %T is not a source of users", module)
+		}
+		g.users = users
+	}
 	return g, nil
+}
+
+// errGuestPanic says that a guest module has panicked. What the panic said may
+// repeat what is in a request, so that only its type and its origin are logged.
+var errGuestPanic = errors.New("a module has panicked")
+
+// guard turns a panic of a guest module into an error. Many of them are called in
+// goroutines in which a panic would end the process.
+func (s *sink) guard(what string, err *error) {
+	value := recover()
+	if value == nil {
+		return
+	}
+	s.logger.Error("a module has panicked", zap.String("module", what), zap.String("panic", fmt.Sprintf("%T", value)), zap.ByteString("stack", debug.Stack()))
+	*err = fmt.Errorf("%s: %w", what, errGuestPanic)
 }
 
 // moduleNames are the values of the inline key. Caddy takes the raw JSON away when

@@ -182,6 +182,10 @@ type Handler struct {
 	// Who may be asked. Default: nobody.
 	Users []*User `json:"users,omitempty"`
 
+	// Where customers come from instead of users: a module of the namespace
+	// ciba_idp.users. Default: those in users.
+	UsersRaw json.RawMessage `json:"users_from,omitempty" caddy:"namespace=ciba_idp.users inline_key=source"`
+
 	// How customers are told that a request waits for them: modules of the
 	// namespace ciba_idp.notifiers, all of which are used. Default: none, and
 	// customers see requests when they open the approval app.
@@ -196,6 +200,9 @@ type Handler struct {
 	key        string
 	construct  caddy.Constructor
 	referenced bool
+
+	// usersFromModule says that there are users which the config does not name.
+	usersFromModule bool
 
 	logger *zap.Logger
 }
@@ -228,7 +235,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	for _, warning := range warnings {
 		h.logger.Warn(warning, zap.String("issuer", h.Issuer))
 	}
-	settings.Store, settings.Guests = engine.Key(), h.NotifiersRaw
+	settings.Store, settings.Guests = engine.Key(), h.rawGuests()
 	h.key, err = settings.key()
 	if err != nil {
 		return err
@@ -241,6 +248,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	h.usersFromModule = to.users != nil
 	h.construct = func() (caddy.Destructor, error) {
 		return newInstance(ctx, engine, settings, to)
 	}
@@ -266,7 +274,7 @@ func (h *Handler) Validate() error {
 	if len(h.Clients) == 0 {
 		h.logger.Warn("no clients are configured: nobody can ask for an approval", zap.String("issuer", h.Issuer))
 	}
-	if len(h.Users) == 0 {
+	if len(h.Users) == 0 && !h.usersFromModule {
 		h.logger.Warn("no users are configured: nobody can approve", zap.String("issuer", h.Issuer))
 	}
 	return nil

@@ -39,7 +39,8 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 	if err != nil {
 		return nil, fmt.Errorf("acquiring store: %w", err)
 	}
-	in := &instance{issuer: s.Issuer, store: handle, users: users, out: newOutlet(to)}
+	out := newOutlet(to)
+	in := &instance{issuer: s.Issuer, store: handle, users: directory{configured: users, out: out}, out: out}
 	err = in.build(s)
 	if err != nil {
 		// The error that matters is the one at hand; nothing was opened.

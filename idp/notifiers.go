@@ -3,8 +3,6 @@ package idp
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -66,10 +64,7 @@ type namedNotifier struct {
 	name string
 }
 
-var (
-	errTooManyNotifications = errors.New("too many notifications are being sent")
-	errNotifierPanic        = errors.New("the notifier has panicked")
-)
+var errTooManyNotifications = errors.New("too many notifications are being sent")
 
 // notify sends a notification by all notifiers of the config in use. It returns at
 // once.
@@ -101,16 +96,9 @@ func (in *instance) notify(ctx context.Context, request *provider.Request) {
 	}
 }
 
-// try calls the notifier and turns a panic into an error. What the panic says may
-// repeat what is in the request, so that only its type and its origin are logged.
+// try calls the notifier, and takes a panic for an error.
 func (n namedNotifier) try(ctx context.Context, s *sink, notification *Notification) (err error) {
-	defer func() {
-		value := recover()
-		if value != nil {
-			s.logger.Error("a notifier has panicked", zap.String("notifier", n.name), zap.String("panic", fmt.Sprintf("%T", value)), zap.ByteString("stack", debug.Stack()))
-			err = errNotifierPanic
-		}
-	}()
+	defer s.guard(notifierNamespace+"."+n.name, &err)
 	return n.Notify(ctx, notification)
 }
 

@@ -155,7 +155,7 @@ func TestBrokenNotifiers(t *testing.T) {
 	if status != 200 {
 		t.Errorf("after the approval: %d %v", status, answer)
 	}
-	if logs.FilterMessage("the customer was not notified").Len() != 2 || logs.FilterMessage("a notifier has panicked").Len() != 1 {
+	if logs.FilterMessage("the customer was not notified").Len() != 2 || logs.FilterMessage("a module has panicked").Len() != 1 {
 		t.Errorf("the log has %v", logs.AllUntimed())
 	}
 	for _, entry := range logs.AllUntimed() {

@@ -1,0 +1,57 @@
+package idp
+
+import (
+	"context"
+
+	"github.com/caddyciba/gateway/idp/provider"
+)
+
+// Users is a source of customers: the place to connect an existing directory. It is
+// what a module of the namespace ciba_idp.users implements.
+//
+// Its methods are those of a user store of the provider, which documents them; the
+// hashes of passwords and user codes must be argon2id in the PHC form, or bcrypt.
+// They may be called, and go on, after Cleanup of the module, while a config is
+// being replaced. A source that cannot answer makes requests fail as temporarily
+// unavailable, and so does one that panics.
+type Users interface {
+	provider.UserStore
+}
+
+// directory finds the customers of an instance: in the source of the config in use,
+// or among those that the config names itself.
+type directory struct {
+	configured provider.UserStore
+	out        *outlet
+}
+
+// ByLogin implements provider.UserStore.
+func (d directory) ByLogin(ctx context.Context, hint string) (user *provider.User, err error) {
+	s := d.out.current.Load()
+	if s.users == nil {
+		return d.configured.ByLogin(ctx, hint)
+	}
+	defer s.guard(usersNamespace, &err)
+	return found(s.users.ByLogin(ctx, hint))
+}
+
+// BySubject implements provider.UserStore.
+func (d directory) BySubject(ctx context.Context, subject string) (user *provider.User, err error) {
+	s := d.out.current.Load()
+	if s.users == nil {
+		return d.configured.BySubject(ctx, subject)
+	}
+	defer s.guard(usersNamespace, &err)
+	return found(s.users.BySubject(ctx, subject))
+}
+
+// found takes no user without an error for an unknown one.
+func found(user *provider.User, err error) (*provider.User, error) {
+	if err == nil && user == nil {
+		return nil, provider.ErrUserNotFound
+	}
+	return user, err
+}
+
+// Interface guard
+var _ provider.UserStore = directory{}
