@@ -30,6 +30,7 @@ type answer struct {
 	status  int         // final status passed on, 0 before
 	held    bool        // a final header was held back
 	lost    bool        // the caller takes no more
+	length  int64       // of the body as announced, negative if it was not
 	written int64       // bytes of the body that came, passed on or not
 	noBody  bool        // the answer is to a HEAD request
 }
@@ -54,6 +55,7 @@ func (a *answer) WriteHeader(status int) {
 		return
 	}
 	a.status = status
+	a.length = a.announced()
 	a.header()
 	a.w.WriteHeader(status)
 }
@@ -130,14 +132,20 @@ func (a *answer) rewind() {
 	maps.Copy(h, a.before)
 }
 
-// truncated reports whether the body that came is not as long as was announced.
-func (a *answer) truncated() bool {
+// announced returns the length that the body must have, or a negative number.
+func (a *answer) announced() int64 {
 	if a.noBody || a.status == http.StatusNoContent || a.status == http.StatusNotModified {
-		return false
+		return -1
 	}
 	length, err := strconv.ParseInt(a.Header().Get("Content-Length"), 10, 64)
-	return err == nil && length != a.written
+	if err != nil {
+		return -1
+	}
+	return length
 }
+
+// truncated reports whether the body that came is not as long as was announced.
+func (a *answer) truncated() bool { return a.length >= 0 && a.length != a.written }
 
 // extendWriteDeadline moves the end of the time that the server gives an answer
 // by d from now. A server with a write timeout counts from the request's start,

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -329,5 +330,59 @@ func TestSilentHandler(t *testing.T) {
 	answer := b.do("POST", "/p", "body", nil)
 	if tx := b.only(t); answer.Code != 200 || tx.State != StateAnswered || tx.Status != 200 {
 		t.Errorf("answer is %d, transaction %+v", answer.Code, tx)
+	}
+}
+
+// A proxy that does not say that an answer broke off does not make it whole.
+func TestShortAnswer(t *testing.T) {
+	cases := map[string]struct {
+		next  Next
+		whole bool
+	}{
+		"short":   {announcing(10, "12345"), false},
+		"long":    {announcing(3, "12345"), false},
+		"none":    {announcing(10, ""), false},
+		"exact":   {announcing(5, "12345"), true},
+		"unknown": {answering(200, "12345"), true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, c.next)
+			var broken any
+			func() {
+				defer func() { broken = recover() }()
+				b.do("POST", "/p", "body", nil)
+			}()
+			if (broken == nil) != c.whole || broken != nil && broken != http.ErrAbortHandler {
+				t.Errorf("panic is %v", broken)
+			}
+			want := StateInDoubt
+			if c.whole {
+				want = StateAnswered
+			}
+			if tx := b.only(t); tx.State != want {
+				t.Errorf("transaction is %+v", tx)
+			}
+		})
+	}
+	for _, status := range []int{http.StatusNoContent, http.StatusNotModified} {
+		b := newBench(t, func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Length", "10")
+			w.WriteHeader(status)
+			return nil
+		})
+		b.do("POST", "/p", "body", nil)
+		if tx := b.only(t); tx.State != StateAnswered {
+			t.Errorf("%d: transaction is %+v", status, tx)
+		}
+	}
+}
+
+func announcing(length int, body string) Next {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Length", strconv.Itoa(length))
+		w.WriteHeader(http.StatusOK)
+		_, err := io.WriteString(w, body)
+		return err
 	}
 }

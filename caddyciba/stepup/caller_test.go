@@ -3,6 +3,7 @@ package stepup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -49,7 +50,8 @@ func TestCallerHangsUp(t *testing.T) {
 		{"while held is written", onWrite(StateHeld), 0, 0, 0, StateCancelled},
 		{"while requested is written", onWrite(StateRequested), 1, 1, 0, StateCancelled},
 		{"while asking", func(b *bench, leave func()) {
-			b.client.start = func(context.Context, ciba.Request) error { leave(); return nil }
+			// The answer with which the question can be withdrawn is waited for.
+			b.client.start = func(ctx context.Context, _ ciba.Request) error { leave(); return ctx.Err() }
 		}, 1, 1, 0, StateCancelled},
 		{"while asking, which fails", func(b *bench, leave func()) {
 			b.client.start = func(context.Context, ciba.Request) error {
@@ -95,6 +97,9 @@ func TestCallerHangsUp(t *testing.T) {
 			}
 			if tx := b.only(t); tx.State != p.state {
 				t.Errorf("transaction is %+v", tx)
+			}
+			if b.events.has(EventApproved) && p.name != "while approved is written" {
+				t.Errorf("events are %v", b.events.types())
 			}
 			held, _ := b.gate.Held()
 			if held != 0 {
@@ -161,8 +166,8 @@ func TestManyAtOnce(t *testing.T) {
 	release := make(chan struct{})
 	b.client.wait = func(context.Context) error { <-release; return nil }
 	var group sync.WaitGroup
-	for range 64 {
-		group.Go(func() { b.do("POST", "/p", "body", nil) })
+	for i := range 64 {
+		group.Go(func() { b.do("POST", "/p", fmt.Sprintf("%04d", i), nil) })
 	}
 	eventually(t, "all held", func() bool { held, _ := b.gate.Held(); return held == 64 && b.client.asked() == 64 })
 	_, bytes := b.gate.Held()
@@ -181,8 +186,8 @@ func TestManyAtOnce(t *testing.T) {
 			t.Errorf("transaction is %+v", tx)
 		}
 	}
-	if len(digests) != 1 {
-		t.Errorf("%d digests for one request", len(digests))
+	if len(digests) != 64 {
+		t.Errorf("%d digests for 64 requests", len(digests))
 	}
 }
 
@@ -231,7 +236,7 @@ func TestLimits(t *testing.T) {
 			var group sync.WaitGroup
 			group.Go(func() { b.do("POST", "/p", "body", http.Header{"X-Caller": {"one"}}) })
 			eventually(t, "first held", func() bool { return b.client.asked() == 1 })
-			answer := b.do("POST", "/p", "body", http.Header{"X-Caller": {"two"}})
+			answer := b.do("POST", "/p", "next", http.Header{"X-Caller": {"two"}})
 			if answer.Code != c.want {
 				t.Errorf("status is %d, want %d", answer.Code, c.want)
 			}

@@ -11,7 +11,7 @@ import (
 
 var errDisk = errors.New("no space left on device")
 
-// faultyStore fails chosen writes. A torn write is made and reported as failed,
+// faultyStore fails chosen writes of transactions. A torn write is made and reported as failed,
 // as it happens when a connection to a database breaks at the commit.
 type faultyStore struct {
 	store.Store
@@ -21,6 +21,9 @@ type faultyStore struct {
 }
 
 func (f *faultyStore) judge(r *store.Record) (fail, torn bool) {
+	if r.Kind != recordKind {
+		return false, false
+	}
 	t, err := decodeTransaction(r.Data)
 	if err != nil {
 		panic(err)

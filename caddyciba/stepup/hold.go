@@ -38,8 +38,10 @@ type hold struct {
 	request  ciba.Request
 	details  details
 
-	entry *entry // nil before state held
-	claim string // of the attempt to send
+	key    string  // Idempotency-Key, if there is one
+	ticket *ticket // nil before there is one
+	entry  *entry  // nil before state held
+	claim  string  // of the attempt to send
 }
 
 // errAbandoned is the cause of a transaction that a panic has ended.
@@ -55,8 +57,10 @@ func (h *hold) serve() error {
 		// behind us, or ours to break off an answer.
 		if v := recover(); v != nil {
 			h.abandon()
+			h.release()
 			panic(v)
 		}
+		h.release()
 	}()
 	err := h.run()
 	if err == nil {
@@ -103,6 +107,7 @@ func (h *hold) receive() error {
 	if err != nil {
 		return err
 	}
+	h.key = h.r.Header.Get("Idempotency-Key") // Clean has looked at it
 	size := h.route.MaxBody
 	if h.r.ContentLength >= 0 {
 		size = min(size, h.r.ContentLength)
@@ -177,14 +182,24 @@ func askRefusal(err error) *Refusal {
 	return refuse(ProblemNotReadable, "Nothing was sent and nobody was asked.", err)
 }
 
-// begin writes the transaction down.
+// begin writes the transaction down, if there is no other one for the same
+// request.
 func (h *hold) begin() error {
 	err := h.present()
 	if err != nil {
 		return err
 	}
+	id, err := newUUID(h.gate.journal.cfg.Rand)
+	if err != nil {
+		return storeRefusal(err)
+	}
+	err = h.beFirst(id)
+	if err != nil {
+		return err
+	}
 	path := h.snapshot.url.EscapedPath()
 	entry, err := h.gate.journal.begin(h.caller, &Transaction{
+		ID:       id,
 		Route:    h.route.Name,
 		Method:   h.snapshot.Method(),
 		Host:     h.snapshot.Host(),

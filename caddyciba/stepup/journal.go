@@ -121,13 +121,15 @@ type entry struct {
 	version uint64
 }
 
-// begin writes a new transaction in state held.
+// begin writes a new transaction in state held. It gets an id if it has none.
 func (j *Journal) begin(ctx context.Context, t *Transaction) (*entry, error) {
-	id, err := newUUID(j.cfg.Rand)
-	if err != nil {
-		return nil, fmt.Errorf("naming transaction: %w", err)
+	if t.ID == "" {
+		id, err := newUUID(j.cfg.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("naming transaction: %w", err)
+		}
+		t.ID = id
 	}
-	t.ID = id
 	t.State = StateHeld
 	t.Instance = j.cfg.Instance
 	t.Times = map[State]time.Time{StateHeld: j.cfg.Now().UTC()}

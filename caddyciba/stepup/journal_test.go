@@ -219,6 +219,29 @@ func TestJournalProperties(t *testing.T) {
 	})
 }
 
+// Whoever is not the one that sends cannot end what is being sent.
+func TestOnlyTheSenderEndsSending(t *testing.T) {
+	c := newClock()
+	j := newTestJournal(t, store.NewMemory(store.Options{Now: c.Now}), "a", c)
+	e := at(t, j, StateApproved)
+	other := &entry{Transaction: e.clone(), version: e.version}
+	err := j.advance(t.Context(), e, StateSending, func(t *Transaction) { t.Claim = "mine" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, claim := range []string{"", "other"} {
+		stale := &entry{Transaction: other.clone(), version: other.version}
+		err = j.settle(t.Context(), stale, StateFailed, claim, nil)
+		if !errors.Is(err, errMoved) {
+			t.Errorf("claim %q: error is %v", claim, err)
+		}
+	}
+	err = j.settle(t.Context(), e, StateAnswered, "mine", nil)
+	if err != nil || e.State != StateAnswered {
+		t.Errorf("state is %s, error %v", e.State, err)
+	}
+}
+
 // INV-5, INV-6: what a dead process has left is ended as what it is.
 func TestRecover(t *testing.T) {
 	c := newClock()

@@ -72,7 +72,6 @@ type place struct {
 	bytes  int64
 	caller string
 	known  bool // the caller is, and counted
-	left   bool
 }
 
 // enter reserves room for a request whose body has the given number of bytes at
@@ -116,14 +115,10 @@ func (p *place) of(caller string) error {
 	return nil
 }
 
-// leave gives the room back. Further calls do nothing.
+// leave gives the room back.
 func (p *place) leave() {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
-	if p.left {
-		return
-	}
-	p.left = true
 	p.o.total.held--
 	p.o.total.bytes -= p.bytes
 	if !p.known {

@@ -32,10 +32,14 @@ const (
 	ProblemMismatch            Problem = "approval-mismatch"         // 403
 	ProblemCancelled           Problem = "transaction-cancelled"     // 403
 	ProblemSlowBody            Problem = "body-too-slow"             // 408
+	ProblemIdentical           Problem = "identical-request-pending" // 409
+	ProblemInProgress          Problem = "duplicate-in-progress"     // 409
+	ProblemAlreadySent         Problem = "already-sent"              // 409
 	ProblemTooLarge            Problem = "body-too-large"            // 413
 	ProblemMediaType           Problem = "encoding-not-supported"    // 415
 	ProblemExpectation         Problem = "expectation-not-supported" // 417
 	ProblemNotReadable         Problem = "transaction-not-readable"  // 422
+	ProblemKeyReused           Problem = "idempotency-key-reused"    // 422
 	ProblemTooManyHeld         Problem = "too-many-held-for-caller"  // 429
 	ProblemCallerGone          Problem = "caller-gone"               // 499, never seen by anybody
 	ProblemMisconfigured       Problem = "gateway-misconfigured"     // 500
@@ -69,10 +73,14 @@ var problems = map[Problem]struct {
 	ProblemMismatch:            {http.StatusForbidden, "The approval is not for this request"},
 	ProblemCancelled:           {http.StatusForbidden, "The transaction was cancelled"},
 	ProblemSlowBody:            {http.StatusRequestTimeout, "The request body did not arrive in time"},
+	ProblemIdentical:           {http.StatusConflict, "The same request is waiting for approval already"},
+	ProblemInProgress:          {http.StatusConflict, "The request with this Idempotency-Key is not finished"},
+	ProblemAlreadySent:         {http.StatusConflict, "The request with this Idempotency-Key was sent already"},
 	ProblemTooLarge:            {http.StatusRequestEntityTooLarge, "The request body is too large"},
 	ProblemMediaType:           {http.StatusUnsupportedMediaType, "The request body is in a format that cannot be shown"},
 	ProblemExpectation:         {http.StatusExpectationFailed, "The expectation cannot be met"},
 	ProblemNotReadable:         {http.StatusUnprocessableEntity, "The transaction cannot be shown to the customer in full"},
+	ProblemKeyReused:           {http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request"},
 	ProblemTooManyHeld:         {http.StatusTooManyRequests, "The caller has too many requests waiting for approval"},
 	ProblemCallerGone:          {statusCallerGone, "The caller has left"},
 	ProblemMisconfigured:       {http.StatusInternalServerError, "The gateway is not set up correctly"},

@@ -73,7 +73,7 @@ func TestSnapshotDoesNotChange(t *testing.T) {
 	}
 }
 
-// lossyWriter scribbles over what it is handed, as a careless reader might.
+// scribbler writes over what it is handed, as a careless reader might.
 type scribbler struct{ seen bytes.Buffer }
 
 func (s *scribbler) Write(p []byte) (int, error) {
@@ -195,5 +195,36 @@ func TestSlowBody(t *testing.T) {
 	status := rawExchange(t, server.Listener.Addr().String(), "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
 	if status != http.StatusRequestTimeout || upstream.count() != 0 || b.client.asked() != 0 {
 		t.Errorf("status %d, sent %d, asked %d", status, upstream.count(), b.client.asked())
+	}
+}
+
+// INV-2: even if the stored bytes changed while the customer was deciding, by a
+// fault in this process, nothing else than what was approved would be sent.
+func TestChangeWhileWaiting(t *testing.T) {
+	changes := map[string]func(*Snapshot){
+		"body":   func(s *Snapshot) { s.body[0] = 'X' },
+		"length": func(s *Snapshot) { s.body = s.body[:2] },
+		"method": func(s *Snapshot) { s.method = "PUT" },
+		"host":   func(s *Snapshot) { s.host = "evil.example" },
+		"path":   func(s *Snapshot) { s.url.Path = "/other" },
+		"query":  func(s *Snapshot) { s.url.RawQuery = "x=2" },
+		"scheme": func(s *Snapshot) { s.scheme = "https" },
+		"header": func(s *Snapshot) { s.header.Set("Content-Type", "text/plain") },
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			upstream := &counting{}
+			b := newBench(t, upstream.next)
+			var kept *Snapshot
+			b.route.Ask = func(_ context.Context, s *Snapshot, _ *Document) (Ask, error) {
+				kept = s
+				return Ask{Customer: "alice", Caller: "teller"}, nil
+			}
+			b.client.wait = func(context.Context) error { change(kept); return nil }
+			b.do("POST", "http://bank.example/p?x=1", "body", nil)
+			if f := b.lastRefusal(); upstream.count() != 0 || f == nil || f.Problem != ProblemMismatch || b.only(t).State != StateFailed || b.client.revocations() != 1 {
+				t.Errorf("sent %d, refusal %+v", upstream.count(), f)
+			}
+		})
 	}
 }
