@@ -32,7 +32,7 @@ func TestOpenRefusesForeignFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, b, metaBucket, formatKey, []byte("2"))
+	put(t, b, metaBucket, formatKey, []byte("3"))
 	err = b.Close()
 	if err != nil {
 		t.Fatal(err)
@@ -86,30 +86,20 @@ func TestReplacedFileIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-func (q *boltQueue) length() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.waiting)
-}
-
 // While the disk does not answer, a caller whose context ends gets away. What
 // had not begun is not written later.
 func TestWaitingWriterHonorsContext(t *testing.T) {
 	b := openTestBolt(t)
-	// A write transaction of our own holds the writer up like a slow disk.
-	tx, err := b.db.Begin(true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b.writing.Lock() // holds the writer up like a slow disk
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	begun := newBoltPut(opCreate, &Record{Kind: "k", ID: "begun"}, 1)
 	queued := newBoltPut(opCreate, &Record{Kind: "k", ID: "queued"}, 1)
-	err = b.writes.add(begun)
+	err := b.writes.add(begun)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for b.writes.length() > 0 {
+	for b.writes.backlog() > 0 {
 		runtime.Gosched() // until the writer has taken it
 	}
 	err = b.writes.add(queued)
@@ -119,13 +109,10 @@ func TestWaitingWriterHonorsContext(t *testing.T) {
 	for _, op := range []*boltOp{begun, queued} {
 		err = b.wait(ended, op)
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("write of %s: got %v, want the context's error", op.id, err)
+			t.Errorf("write of %s: got %v, want the context's error", op.change.id, err)
 		}
 	}
-	err = tx.Rollback()
-	if err != nil {
-		t.Fatal(err)
-	}
+	b.writing.Unlock()
 	err = b.Ping(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,34 @@
 package store
 
 import (
-	"encoding/binary"
-	"errors"
+	"hash/crc32"
 	"time"
 
 	"go.etcd.io/bbolt"
 )
+
+// boltChange is what a write makes of a record. It is not changed any more once
+// it is made.
+type boltChange struct {
+	kind, id string
+	key      []byte
+	after    *stored // nil: the record is gone
+	value    []byte  // after, encoded
+}
+
+func (c *boltChange) indexes() []Index {
+	if c.after == nil {
+		return nil
+	}
+	return c.after.indexes
+}
+
+func (c *boltChange) expires() int64 {
+	if c.after == nil {
+		return 0
+	}
+	return c.after.expires
+}
 
 // opKind is what a write does.
 type opKind int
@@ -22,13 +44,9 @@ const (
 // that does not depend on the file; from then on it belongs to the writer
 // until done is closed.
 type boltOp struct {
-	what     opKind
-	kind, id string
-	key      []byte
-	version  uint64 // that the stored record must have; for opDelete 0 is any
-	indexes  []Index
-	expires  int64
-	value    []byte // the encoded record
+	what    opKind
+	version uint64 // that the stored record must have; for opDelete 0 is any
+	change  *boltChange
 
 	before []Index // index entries that the record had before the write
 	err    error
@@ -36,66 +54,30 @@ type boltOp struct {
 }
 
 func newBoltPut(what opKind, r *Record, version uint64) *boltOp {
-	op := &boltOp{
-		what:    what,
-		kind:    r.Kind,
-		id:      r.ID,
-		key:     appendKey(nil, r.Kind, r.ID),
-		version: version - 1,
-		indexes: uniqueIndexes(r.Indexes),
-		expires: toMillis(r.Expires),
-		done:    make(chan struct{}),
-	}
-	op.value = encodeRecord(op.key, &stored{version: version, expires: op.expires, indexes: op.indexes, data: r.Data})
-	return op
+	after := &stored{version: version, expires: toMillis(r.Expires), indexes: uniqueIndexes(r.Indexes), data: r.Data}
+	c := &boltChange{kind: r.Kind, id: r.ID, key: appendKey(nil, r.Kind, r.ID), after: after}
+	c.value = encodeRecord(c.key, after)
+	// The data of the caller stay the caller's.
+	end := len(c.value) - crc32.Size
+	after.data = c.value[end-len(r.Data) : end]
+	return &boltOp{what: what, version: version - 1, change: c, done: make(chan struct{})}
 }
 
 func newBoltDelete(kind, id string, version uint64) *boltOp {
-	return &boltOp{what: opDelete, kind: kind, id: id, key: appendKey(nil, kind, id), version: version, done: make(chan struct{})}
+	c := &boltChange{kind: kind, id: id, key: appendKey(nil, kind, id)}
+	return &boltOp{what: opDelete, version: version, change: c, done: make(chan struct{})}
 }
 
 func newBoltPing() *boltOp {
 	return &boltOp{what: opPing, done: make(chan struct{})}
 }
 
-// boltTx is one transaction that several writes share.
-type boltTx struct {
-	records, index, expiry, meta *bbolt.Bucket
-	now                          time.Time
-}
-
-func newBoltTx(tx *bbolt.Tx, now time.Time) *boltTx {
-	return &boltTx{
-		records: tx.Bucket(recordBucket),
-		index:   tx.Bucket(indexBucket),
-		expiry:  tx.Bucket(expiryBucket),
-		meta:    tx.Bucket(metaBucket),
-		now:     now,
+// size is about how many bytes the write takes.
+func (op *boltOp) size() int {
+	if op.change == nil {
+		return 0
 	}
-}
-
-// apply does one write. A refusal is the write's own: it goes to op.err and
-// has changed nothing. An error means that the transaction cannot go on.
-func (tx *boltTx) apply(op *boltOp) error {
-	if op.what == opPing {
-		return tx.meta.Put(pingKey, binary.BigEndian.AppendUint64(nil, uint64(tx.now.UnixMilli())))
-	}
-	// The key and the value of a write are not changed any more, so bbolt may
-	// keep them until the transaction ends.
-	old, err := decodeRecord(op.key, tx.records.Get(op.key))
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		op.err = err
-		return nil
-	}
-	op.err = op.refuse(old, tx.now)
-	if op.err != nil {
-		return nil
-	}
-	if old == nil {
-		old = &stored{}
-	}
-	op.before = old.indexes
-	return tx.replace(op, old)
+	return len(op.change.key) + len(op.change.value)
 }
 
 // refuse decides whether the write may happen on top of old, which is nil if
@@ -118,34 +100,68 @@ func (op *boltOp) refuse(old *stored, now time.Time) error {
 	}
 }
 
-// replace puts the write's record, or nothing, into the place of old.
-func (tx *boltTx) replace(op *boltOp, old *stored) error {
-	err := tx.leave(op.key, missing(old.indexes, op.indexes))
+// boltTx is one transaction that moves changes into the database.
+type boltTx struct {
+	records, index, expiry, meta *bbolt.Bucket
+	now                          time.Time
+}
+
+func newBoltTx(tx *bbolt.Tx, now time.Time) *boltTx {
+	return &boltTx{
+		records: tx.Bucket(recordBucket),
+		index:   tx.Bucket(indexBucket),
+		expiry:  tx.Bucket(expiryBucket),
+		meta:    tx.Bucket(metaBucket),
+		now:     now,
+	}
+}
+
+// replace puts the record of a change, or nothing, into the place of what there
+// is. Keys and values are not changed any more, so bbolt may keep them until the
+// transaction ends.
+func (tx *boltTx) replace(c *boltChange) error {
+	old, err := decodeRecord(c.key, tx.records.Get(c.key))
+	if err != nil {
+		// There is none, or it was damaged since the change was decided upon.
+		// The index entries of a damaged one then point to nothing of theirs;
+		// List passes over them.
+		old = &stored{}
+	}
+	err = tx.leave(c.key, missing(old.indexes, c.indexes()))
 	if err != nil {
 		return err
 	}
-	for _, x := range missing(op.indexes, old.indexes) {
-		err = tx.index.Put(appendIndexKey(nil, op.kind, x, op.id), nil)
+	for _, x := range missing(c.indexes(), old.indexes) {
+		err = tx.index.Put(appendIndexKey(nil, c.kind, x, c.id), nil)
 		if err != nil {
 			return err
 		}
 	}
-	if old.expires != op.expires && old.expires != 0 {
-		err = tx.expiry.Delete(appendExpiryKey(nil, old.expires, op.key))
+	err = tx.reschedule(c.key, old.expires, c.expires())
+	if err != nil {
+		return err
+	}
+	if c.after == nil {
+		return tx.records.Delete(c.key)
+	}
+	return tx.records.Put(c.key, c.value)
+}
+
+// reschedule moves the record under key to another place in the expiry bucket.
+func (tx *boltTx) reschedule(key []byte, from, to int64) error {
+	if from == to {
+		return nil
+	}
+	if from != 0 {
+		err := tx.expiry.Delete(appendExpiryKey(nil, from, key))
 		if err != nil {
 			return err
 		}
 	}
-	if old.expires != op.expires && op.expires != 0 {
-		err = tx.expiry.Put(appendExpiryKey(nil, op.expires, op.key), nil)
-		if err != nil {
-			return err
-		}
+	if to == 0 {
+		return nil
 	}
-	if op.what == opDelete {
-		return tx.records.Delete(op.key)
-	}
-	return tx.records.Put(op.key, op.value)
+	return tx.expiry.Put(appendExpiryKey(nil, to, key), nil)
 }
 
 // leave removes index entries of the record under key.

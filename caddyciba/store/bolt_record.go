@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// The file has four buckets:
+// The database has four buckets:
 //
-//	meta     "format" → "1"; "ping" → the last ping
+//	meta     "format" → "2"; "epoch" → that of the journal which comes after it
 //	records  kind NUL id → record
 //	index    kind NUL name NUL value NUL id → nothing
 //	expiry   expiry in ms, 8 bytes big endian, kind NUL id → nothing
@@ -27,8 +27,8 @@ var (
 	expiryBucket = []byte("expiry")
 
 	formatKey   = []byte("format")
-	formatValue = []byte("1")
-	pingKey     = []byte("ping")
+	formatValue = []byte("2")
+	epochKey    = []byte("epoch")
 
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )

@@ -1,173 +1,42 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
 )
 
 const (
-	// A transaction takes so many writes, and so many bytes, at most; the
-	// bytes are held in memory until it ends.
-	maxBatch      = 1024
-	maxBatchBytes = 64 << 20
+	// Recent changes move into the database when there are so many of them, or
+	// so many bytes in the journal, and with every sweep.
+	foldChanges = 4096
+	foldBytes   = 8 << 20
+
+	// maxJournal is when no more writes are taken, if they can't.
+	maxJournal = 256 << 20
 
 	// sweepChunk is how many expired records one transaction removes. Writes
 	// that wait get their turn in between.
 	sweepChunk = 256
 )
 
-// boltQueue holds the writes that wait for the writer.
-type boltQueue struct {
-	mu      sync.Mutex
-	waiting []*boltOp
-	closed  bool
-	swept   error // of the last sweep
-
-	wake  chan struct{} // holds a value when the writer should look
-	ended chan struct{} // closed when the writer has ended
-}
-
-func (q *boltQueue) init() {
-	q.wake = make(chan struct{}, 1)
-	q.ended = make(chan struct{})
-}
-
-func (q *boltQueue) add(op *boltOp) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return ErrClosed
-	}
-	q.waiting = append(q.waiting, op)
-	q.mu.Unlock()
-	q.signal()
-	return nil
-}
-
-func (q *boltQueue) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// withdraw takes a write back that the writer has not begun with, and reports
-// whether it could.
-func (q *boltQueue) withdraw(op *boltOp) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	i := slices.Index(q.waiting, op)
-	if i < 0 {
-		return false
-	}
-	q.waiting = slices.Delete(q.waiting, i, i+1)
-	return true
-}
-
-// take returns the writes for one transaction, in the order of their arrival.
-func (q *boltQueue) take() []*boltOp {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n, size := 0, 0
-	for n < len(q.waiting) && n < maxBatch && (n == 0 || size+len(q.waiting[n].value) <= maxBatchBytes) {
-		size += len(q.waiting[n].value)
-		n++
-	}
-	batch := q.waiting[:n:n]
-	q.waiting = q.waiting[n:]
-	if len(q.waiting) == 0 {
-		q.waiting = nil
-	}
-	return batch
-}
-
-// close lets no more writes in and reports whether it was the first to do so.
-func (q *boltQueue) close() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return false
-	}
-	q.closed = true
-	q.signal()
-	return true
-}
-
-func (q *boltQueue) isClosed() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed
-}
-
-// drained reports whether the queue is closed and nothing waits any more.
-func (q *boltQueue) drained() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed && len(q.waiting) == 0
-}
-
-func (q *boltQueue) setSwept(err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.swept = err
-}
-
-func (q *boltQueue) sweepFailure() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.swept
-}
-
-// do hands a write to the writer and waits for its end.
-func (b *Bolt) do(ctx context.Context, op *boltOp) error {
-	err := live(ctx)
-	if err != nil {
-		return err
-	}
-	err = b.writes.add(op)
-	if err != nil {
-		return err
-	}
-	return b.wait(ctx, op)
-}
-
-// wait waits for the end of a write. If the context ends first, the write is
-// withdrawn, or left to its fate if it has begun.
-func (b *Bolt) wait(ctx context.Context, op *boltOp) error {
-	select {
-	case <-op.done:
-		return b.explain("writing to", op.err)
-	case <-ctx.Done():
-	}
-	if b.writes.withdraw(op) {
-		return fmt.Errorf("waiting to write to store %s: %w", b.path, ctx.Err())
-	}
-	select {
-	case <-op.done: // just now; it is better to know than not to
-		return b.explain("writing to", op.err)
-	default:
-	}
-	return fmt.Errorf("writing to store %s, outcome unknown: %w", b.path, ctx.Err())
-}
-
-// write is the goroutine that owns all write transactions. While the disk
-// takes one, further writes gather for the next: that is the group commit, and
-// a lone writer waits for nobody.
+// write is the goroutine that writes both files. While the disk takes one batch,
+// further writes gather for the next: that is the group commit, and a lone
+// writer waits for nobody.
 func (b *Bolt) write(sweepInterval time.Duration) {
 	defer close(b.writes.ended)
 	sweep := time.NewTicker(sweepInterval)
 	defer sweep.Stop()
+	writers := 0 // that were seen at the last turn
 	for {
 		sweeping := false
 		select {
 		case <-b.writes.wake:
+			b.writes.gather(writers)
 		case <-sweep.C:
 			sweeping = true
 		}
@@ -175,11 +44,14 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 			batch := b.writes.take()
 			if len(batch) > 0 {
 				b.commit(batch)
+				writers = len(batch) + b.writes.backlog()
 			} else if !sweeping {
 				break
 			}
 			if sweeping {
 				sweeping = b.sweep() && !b.writes.isClosed()
+			} else {
+				b.writes.gather(writers)
 			}
 		}
 		if b.writes.drained() {
@@ -188,75 +60,175 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 	}
 }
 
-// commit runs the writes in one transaction and reports to their callers.
+// commit decides on the writes, makes them durable together, and reports to their
+// callers.
 func (b *Bolt) commit(batch []*boltOp) {
-	applied, err := b.tryCommit(batch)
-	if err != nil && !applied && len(batch) > 1 {
-		// One of them met a damaged page. Nothing was written; the others
-		// must not suffer for it.
-		for _, op := range batch {
-			b.commit([]*boltOp{op})
-		}
-		return
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	changes, err := b.judge(batch)
+	if err == nil {
+		err = b.log(batch, changes)
+	}
+	if err == nil {
+		b.recent.add(changes)
 	}
 	for _, op := range batch {
 		if err != nil {
 			op.err = err
 		}
-		if op.err == nil && op.what != opPing {
-			b.watches.changed(op.kind, op.id, op.before, op.indexes)
+		if op.err == nil && op.change != nil {
+			b.watches.changed(op.change.kind, op.change.id, op.before, op.change.indexes())
 		}
 		close(op.done)
 	}
+	// If moving has failed, the next sweep tries again.
+	if b.unfolded == nil && (b.recent.length() >= foldChanges || b.journal.end >= foldBytes) {
+		b.unfolded = b.fold()
+	}
 }
 
-// tryCommit also reports whether all writes could be applied. Only if they
-// could not is it certain that an error left the file unchanged.
-func (b *Bolt) tryCommit(batch []*boltOp) (applied bool, err error) {
-	err = b.checkFile()
-	if err != nil {
-		return true, err
+// judge decides which writes may happen, one after the other, and returns what
+// they change. A refusal is the write's own: it goes to op.err.
+func (b *Bolt) judge(batch []*boltOp) ([]*boltChange, error) {
+	changes := make([]*boltChange, 0, len(batch))
+	now := b.now()
+	err := b.view(func(tx *bbolt.Tx) error {
+		records := tx.Bucket(recordBucket)
+		staged := make(map[string]*boltChange, len(batch))
+		for _, op := range batch {
+			if op.change == nil {
+				continue
+			}
+			old, err := b.current(records, staged, op.change.key)
+			if err != nil {
+				op.err = err
+				continue
+			}
+			op.err = op.refuse(old, now)
+			if op.err != nil {
+				continue
+			}
+			if old != nil {
+				op.before = old.indexes
+			}
+			staged[string(op.change.key)] = op.change
+			changes = append(changes, op.change)
+		}
+		return nil
+	})
+	return changes, err
+}
+
+// current returns what there is of a record, or nil.
+func (b *Bolt) current(records *bbolt.Bucket, staged map[string]*boltChange, key []byte) (*stored, error) {
+	c := staged[string(key)]
+	if c == nil {
+		c = b.recent.get(key)
 	}
+	if c != nil {
+		return c.after, nil
+	}
+	var s *stored
+	err := guarded(func() (err error) {
+		s, err = decodeRecord(key, records.Get(key))
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// log writes the changes of a batch into the journal. A journal that has failed
+// may have on the disk what it has reported as an error; moving what came before
+// into the database puts an end to that.
+func (b *Bolt) log(batch []*boltOp, changes []*boltChange) error {
+	if len(changes) == 0 && !slices.ContainsFunc(batch, func(op *boltOp) bool { return op.what == opPing }) {
+		return nil
+	}
+	err := b.checkFiles()
+	if err != nil {
+		return err
+	}
+	if b.journal.failed || b.journal.end >= maxJournal {
+		b.unfolded = b.fold()
+		if b.unfolded != nil {
+			return b.unfolded
+		}
+	}
+	return b.journal.append(changes)
+}
+
+// fold moves all recent changes into the database, in one transaction that also
+// says which journal comes next.
+func (b *Bolt) fold() error {
+	if b.journal.fresh() {
+		return nil
+	}
+	err := b.checkFiles()
+	if err != nil {
+		return err
+	}
+	next := newEpoch()
+	begun := false
 	err = guarded(func() error {
 		return b.db.Update(func(tx *bbolt.Tx) error {
 			t := newBoltTx(tx, b.now())
-			for _, op := range batch {
-				err := t.apply(op)
+			for _, c := range b.recent.sorted() {
+				err := t.replace(c)
 				if err != nil {
 					return err
 				}
 			}
-			applied = true
-			return nil
+			begun = true
+			return t.meta.Put(epochKey, next[:])
 		})
 	})
-	return applied, err
+	if err != nil {
+		// Once the transaction is on its way, nobody knows which journal the
+		// database expects, and nothing more may go into this one.
+		b.journal.failed = b.journal.failed || begun
+		return fmt.Errorf("moving writes from the journal into the database: %w", err)
+	}
+	b.recent.clear()
+	b.journal.restart(next)
+	return nil
 }
 
-// checkFile refuses to write into a file that no longer has a name: all that
-// went into it would be gone with the process.
-func (b *Bolt) checkFile() error {
-	info, err := os.Stat(b.path)
+// checkFiles refuses to write into files that no longer have a name: all that
+// went into them would be gone with the process.
+func (b *Bolt) checkFiles() error {
+	return errors.Join(checkFile(b.path, b.file), checkFile(b.journal.path, b.journal.info))
+}
+
+func checkFile(path string, opened os.FileInfo) error {
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	if !os.SameFile(info, b.file) {
-		return errors.New("the file was replaced while it was open")
+	if !os.SameFile(info, opened) {
+		return fmt.Errorf("%s was replaced while it was open", path)
 	}
 	return nil
 }
 
-// sweep removes a chunk of expired records and reports whether there are more.
+// sweep moves the recent changes into the database, removes a chunk of expired
+// records, and reports whether there are more.
 func (b *Bolt) sweep() (more bool) {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	b.unfolded = b.fold()
+	if b.unfolded != nil {
+		b.writes.setSwept(b.explain("writing to", b.unfolded))
+		return false
+	}
 	var due [][]byte
-	err := guarded(func() error {
-		return b.db.View(func(tx *bbolt.Tx) error {
-			due = expiredKeys(tx, b.now())
-			return nil
-		})
+	err := b.view(func(tx *bbolt.Tx) error {
+		due = expiredKeys(tx, b.now())
+		return nil
 	})
 	if err == nil && len(due) > 0 {
-		err = b.checkFile()
+		err = b.checkFiles()
 	}
 	if err == nil && len(due) > 0 {
 		err = guarded(func() error {

@@ -21,8 +21,10 @@ func init() {
 // Caddy process at a time, which locks the file. Gateway and provider in one
 // process share a file. To run several Caddy nodes, use `postgres`.
 //
-// Back the file up while Caddy is stopped, or with a snapshot of its file
-// system, and do not replace it while Caddy runs: Caddy then refuses to write,
+// While Caddy runs, or when it has crashed, the last writes are in a second file
+// with `-journal` behind the name, which belongs to the first. Back the file up
+// while Caddy is stopped, or both with one snapshot of their file system, and do
+// not replace or remove them while Caddy runs: Caddy then refuses to write,
 // since what it wrote would be lost.
 type Bolt struct {
 	// Path is the file to use. It is made if it does not exist, and so are

@@ -1,0 +1,192 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// One turn of the writer takes so many writes, and so many bytes, at most;
+	// the bytes are held in memory until it ends.
+	maxBatch      = 1024
+	maxBatchBytes = 64 << 20
+
+	// gatherFor is how long a turn waits at most for the writers that were there
+	// a moment ago. It costs the disk about the same for one write and for many.
+	gatherFor = time.Millisecond
+)
+
+// boltQueue holds the writes that wait for the writer.
+type boltQueue struct {
+	mu       sync.Mutex
+	waiting  []*boltOp
+	expected int // wake the writer when so many wait
+	closed   bool
+	swept    error // of the last sweep
+
+	wake  chan struct{} // holds a value when the writer should look
+	ended chan struct{} // closed when the writer has ended
+}
+
+func (q *boltQueue) init() {
+	q.wake = make(chan struct{}, 1)
+	q.ended = make(chan struct{})
+}
+
+func (q *boltQueue) add(op *boltOp) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	q.waiting = append(q.waiting, op)
+	enough := len(q.waiting) >= q.expected
+	q.mu.Unlock()
+	if enough {
+		q.signal()
+	}
+	return nil
+}
+
+// gather waits until as many writes wait as there were writers lately, but not
+// for long.
+func (q *boltQueue) gather(writers int) {
+	if writers <= 1 || !q.expect(writers) {
+		return
+	}
+	timer := time.NewTimer(gatherFor)
+	defer timer.Stop()
+	select {
+	case <-q.wake:
+	case <-timer.C:
+	}
+	q.expect(0)
+}
+
+// expect sets how many writes must wait for the writer to be woken, and reports
+// whether there is something to wait for.
+func (q *boltQueue) expect(writers int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.expected = writers
+	if q.closed || len(q.waiting) >= writers {
+		q.expected = 0
+	}
+	return q.expected > 0
+}
+
+// backlog returns how many writes wait.
+func (q *boltQueue) backlog() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
+func (q *boltQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// withdraw takes a write back that the writer has not begun with, and reports
+// whether it could.
+func (q *boltQueue) withdraw(op *boltOp) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiting, op)
+	if i < 0 {
+		return false
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	return true
+}
+
+// take returns the writes for one transaction, in the order of their arrival.
+func (q *boltQueue) take() []*boltOp {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, size := 0, 0
+	for n < len(q.waiting) && n < maxBatch && (n == 0 || size+q.waiting[n].size() <= maxBatchBytes) {
+		size += q.waiting[n].size()
+		n++
+	}
+	batch := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	if len(q.waiting) == 0 {
+		q.waiting = nil
+	}
+	return batch
+}
+
+// close lets no more writes in and reports whether it was the first to do so.
+func (q *boltQueue) close() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.closed = true
+	q.signal()
+	return true
+}
+
+func (q *boltQueue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
+// drained reports whether the queue is closed and nothing waits any more.
+func (q *boltQueue) drained() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed && len(q.waiting) == 0
+}
+
+func (q *boltQueue) setSwept(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.swept = err
+}
+
+func (q *boltQueue) sweepFailure() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.swept
+}
+
+// do hands a write to the writer and waits for its end.
+func (b *Bolt) do(ctx context.Context, op *boltOp) error {
+	err := live(ctx)
+	if err != nil {
+		return err
+	}
+	err = b.writes.add(op)
+	if err != nil {
+		return err
+	}
+	return b.wait(ctx, op)
+}
+
+// wait waits for the end of a write. If the context ends first, the write is
+// withdrawn, or left to its fate if it has begun.
+func (b *Bolt) wait(ctx context.Context, op *boltOp) error {
+	select {
+	case <-op.done:
+		return b.explain("writing to", op.err)
+	case <-ctx.Done():
+	}
+	if b.writes.withdraw(op) {
+		return fmt.Errorf("waiting to write to store %s: %w", b.path, ctx.Err())
+	}
+	select {
+	case <-op.done: // just now; it is better to know than not to
+		return b.explain("writing to", op.err)
+	default:
+	}
+	return fmt.Errorf("writing to store %s, outcome unknown: %w", b.path, ctx.Err())
+}
