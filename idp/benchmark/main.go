@@ -3,14 +3,14 @@
 //
 //	go run ./idp/benchmark
 //
-// Ours runs in Caddy on bbolt, where every write is on disk before it counts; the
-// peer keeps everything in a Map. Both sign with ES256 and authenticate the client
-// by client_secret_basic. Each round starts requests, polls each once while it is
-// pending, approves each, and redeems each. What counts is CPU time of the process
-// per operation, which the driver's share of the machine does not change, and the
-// rate of full flows.
+// Ours runs in Caddy on bbolt, where every write is on disk before it counts, and
+// with all limits at their defaults; the peer keeps everything in a Map and has no
+// limits. Both sign with ES256 and authenticate the client by client_secret_basic.
+// Each round starts requests, polls each once while it is pending, approves each, and
+// redeems each. What counts is CPU time of the process per operation, which the
+// driver's share of the machine does not change, and the rate of full flows.
 //
-// Node.js and npm are needed, and Linux, whose /proc tells the CPU time.
+// Node.js and npm are needed, and Linux, which tells the CPU time of a process.
 package main
 
 import (
@@ -47,7 +47,7 @@ func main() {
 	flag.IntVar(&s.requests, "requests", 2000, "requests in each round and for each side")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds that count; one more warms up")
 	flag.IntVar(&s.workers, "workers", 16, "requests on their way at a time")
-	flag.IntVar(&s.users, "users", 500, "customers among whom the requests are spread")
+	flag.IntVar(&s.users, "users", 20000, "customers, who are asked one after the other")
 	flag.BoolVar(&s.peerJWT, "peer-jwt", false, "let the peer sign its access tokens, too, as ours always are")
 	flag.BoolVar(&s.check, "check", false, "fail if the provider misses its floors")
 	flag.Parse()

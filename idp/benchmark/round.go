@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,7 +94,7 @@ func (s *side) start(ctx context.Context, id *string, users int) error {
 	}
 	err := s.post(ctx, s.backchannel, url.Values{
 		"scope":           {"openid"},
-		"login_hint":      {"user" + strconv.Itoa(rand.IntN(users))},
+		"login_hint":      {"user" + strconv.FormatInt(s.asked.Add(1)%int64(users), 10)},
 		"binding_message": {"Invoice 4711"},
 	}, http.StatusOK, &answer)
 	if err != nil {
@@ -179,27 +177,4 @@ func (s *side) do(req *http.Request, status int, answer any) error {
 		return fmt.Errorf("answered %s: %s", res.Status, body)
 	}
 	return json.Unmarshal(body, answer)
-}
-
-// ticksPerSecond is the unit of /proc/PID/stat on all architectures of Linux.
-const ticksPerSecond = 100
-
-// cpuTime returns how long a process has run on a CPU, itself and in the kernel.
-func cpuTime(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// The second field is the program's name in parentheses, which may contain
-	// anything; after it come the state and 10 numbers before the two we need.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,6 +35,7 @@ type side struct {
 
 	backchannel, token string
 	client             *http.Client
+	asked              atomic.Int64 // customers so far
 }
 
 // newSide returns a side whose process listens, and reads where its endpoints are.
@@ -96,10 +98,6 @@ func startCaddy(ctx context.Context, dir string, s settings) (*side, error) {
 	ciba_idp %[1]s {
 		store bolt %[2]s
 		insecure_test_approvals
-		limits {
-			pending_per_user 100000
-			pending_per_user_and_client 100000
-		}
 		client %[3]s {
 			secret {env.BENCH_SECRET}
 			scopes openid
