@@ -257,6 +257,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.referenced = true
+	if h.InsecureTestApprovals {
+		// The provider says so, too, but only when it is made.
+		h.logger.Error("INSECURE: insecure_test_approvals is set: whoever knows an auth_req_id can approve the request in the customer's place", zap.String("issuer", h.Issuer))
+	}
 
 	app, err := ctx.App(appName)
 	if err != nil {

@@ -1,39 +1,15 @@
 package idp
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
-	"math/big"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
-
-// authority makes a certificate authority and returns its certificate in PEM.
-func authority(t *testing.T) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
 
 // keySet is a JSON Web Key Set that is good for everything.
 const keySet = `{"keys": [{"kty":"EC","crv":"P-256","alg":"ES256","kid":"1","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`
@@ -45,9 +21,10 @@ func TestJSONOptions(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("IDP_TEST_DIR", dir)
 	t.Setenv("IDP_TEST_LONG", strings.Repeat("secret", 6))
+	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: newIssuer(t, "Test").certificate.Raw}))
 	for name, content := range map[string]string{
-		"ca.pem": string(authority(t)), "empty.pem": "", "text.pem": "no certificate",
-		"key.pem": string(authority(t)) + "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+		"ca.pem": authority, "empty.pem": "", "text.pem": "no certificate",
+		"key.pem": authority + "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
 		"bad.pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
 	} {
 		err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)
@@ -184,5 +161,45 @@ func TestWarningsOfOptions(t *testing.T) {
 	all := strings.Join(warnings, "\n")
 	if len(warnings) != 3 || !strings.Contains(all, "tokens that are pushed") || !strings.Contains(all, "169.254.169.254/32") || !strings.Contains(all, "user_code") {
 		t.Errorf("got warnings:\n%s", all)
+	}
+}
+
+// The endpoint for tests is there only if it is configured, decides, and is loudly
+// announced at each load, also of a config that changes nothing.
+func TestTestApprovals(t *testing.T) {
+	s := newServer(t)
+	s.load(site)
+	id := s.start(s.url(""))
+	decide := func() int {
+		resp, _ := s.do(s.request(http.MethodPost, s.url("/test/ciba-action?token="+id+"&type=allow"), nil))
+		return resp.StatusCode
+	}
+	if string(s.get(s.url("/test/ciba-action"))) != "not the provider's" {
+		t.Error("the endpoint is there")
+	}
+	open := strings.Replace(site, "interval 1s", "interval 1s\n\t\tinsecure_test_approvals", 1)
+	log := filepath.Join(t.TempDir(), "caddy.log")
+	loud := func() int {
+		content, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(content), "INSECURE: insecure_test_approvals is set")
+	}
+	s.loadWith("\tlog {\n\t\toutput file "+log+"\n\t}\n", open)
+	if loud() != 1 {
+		t.Error("the first load is not loud")
+	}
+	s.loadWith("\tlog {\n\t\toutput file "+log+"\n\t\tlevel INFO\n\t}\n", open)
+	if loud() != 2 {
+		t.Error("the second load is not loud")
+	}
+	status := decide()
+	if status != http.StatusOK {
+		t.Errorf("deciding: %d", status)
+	}
+	status, answer := s.poll(s.url(""), id)
+	if status != http.StatusOK {
+		t.Errorf("after the decision: %d %v", status, answer)
 	}
 }
