@@ -142,16 +142,6 @@ func (c *customer) decide(ctx context.Context, p *page, decision string, untick 
 	return p, nil
 }
 
-// deny opens a request of the list and denies it.
-func (c *customer) deny(ctx context.Context, link string) error {
-	p, err := c.get(ctx, link)
-	if err != nil {
-		return err
-	}
-	_, err = c.decide(ctx, p, decisionDeny)
-	return err
-}
-
 func (c *customer) get(ctx context.Context, address string) (*page, error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", address, nil)
 	if err != nil {

@@ -211,3 +211,13 @@ func eventually(t *testing.T, what string, so func() bool) {
 	}
 	t.Fatalf("waited in vain until %s", what)
 }
+
+// answered reports whether the answer is there.
+func (h *held) answered() bool {
+	select {
+	case <-h.done:
+		return true
+	default:
+		return false
+	}
+}

@@ -124,16 +124,6 @@ func (h *held) wait(ctx context.Context) (*answer, error) {
 	}
 }
 
-// answered reports whether the answer is there.
-func (h *held) answered() bool {
-	select {
-	case <-h.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // send sends a request in the background.
 func (s *stage) send(ctx context.Context, method, path, body string, headers ...string) *held {
 	h := &held{done: make(chan struct{})}
