@@ -81,6 +81,9 @@ func (p *Provider) answerPoll(ctx context.Context, c *client, h *heldRequest, by
 		return nil, errRequestExpired
 	case StateRedeemed:
 		// Its own client comes a second time: somebody else may have the tokens.
+		if h.Revoked != 0 {
+			return nil, errUnknownAuthReqID
+		}
 		return nil, p.revokeReplayed(ctx, h.id, errUnknownAuthReqID)
 	}
 	return nil, errUnknownAuthReqID
