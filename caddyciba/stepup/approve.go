@@ -95,7 +95,8 @@ func (h *hold) wait(deadline time.Time, pending *ciba.Pending) (*ciba.Tokens, er
 	defer cancel()
 	check := ciba.Check{Subject: h.ask.Subject, Claims: h.ask.Claims, ACR: h.route.ACR}
 	if h.route.FreshAuth {
-		check.NotBefore = pending.StartedAt
+		check.NotBefore = pending.StartedAt.Add(-h.route.AuthAge)
+		check.AuthTimeOptional = h.route.AuthTimeOptional
 	}
 	tokens, err := h.gate.client.Wait(ctx, pending, check, nil)
 	if err == nil {

@@ -270,6 +270,22 @@ func TestRoomIsReservedBeforeTheBodyIsRead(t *testing.T) {
 	}
 }
 
+// What was reserved for more than the body has is given back.
+func TestRoomShrinksToTheBody(t *testing.T) {
+	b := newBench(t, answering(200, ""))
+	var bytes int64
+	b.client.wait = func(context.Context) error {
+		_, bytes = b.gate.Held()
+		return nil
+	}
+	r := httptest.NewRequest("POST", "/p", strings.NewReader("body"))
+	r.ContentLength = -1
+	b.ServeHTTP(httptest.NewRecorder(), r)
+	if bytes != 4 {
+		t.Errorf("%d bytes are held for a body of 4", bytes)
+	}
+}
+
 type readCloser func([]byte) (int, error)
 
 func (f readCloser) Read(p []byte) (int, error) { return f(p) }

@@ -192,3 +192,40 @@ func TestOvertaken(t *testing.T) {
 		})
 	}
 }
+
+// Another node that has taken the transaction may have sent it: then the caller
+// is not told that nothing was.
+func TestOvertakenBySender(t *testing.T) {
+	upstream := &counting{}
+	memory := store.NewMemory(store.Options{})
+	faulty := &faultyStore{Store: memory}
+	var b *bench
+	done := false
+	faulty.fail = func(_ int, next State) (bool, bool) {
+		if next != StateSending || done {
+			return false, false
+		}
+		done = true
+		other, err := NewJournal(JournalConfig{Store: memory})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := other.read(t.Context(), b.only(t).ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = other.advance(t.Context(), e, StateSending, func(tx *Transaction) { tx.Claim = "other" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return false, false
+	}
+	b = newBench(t, upstream.next, func(c *Config) { c.Store = faulty })
+	b.do("POST", "/p", "body", nil)
+	if f := b.lastRefusal(); f.Forwarded != ForwardedUnknown || f.State != StateSending || upstream.count() != 0 {
+		t.Errorf("refusal is %+v, sent %d", f, upstream.count())
+	}
+	if tx := b.only(t); tx.State != StateSending || tx.Claim != "other" {
+		t.Errorf("transaction is %+v", tx)
+	}
+}

@@ -292,6 +292,48 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// What somebody moves on while recovery looks at it is alive.
+func TestRecoverSparesTheLiving(t *testing.T) {
+	c := newClock()
+	memory := store.NewMemory(store.Options{Now: c.Now})
+	living := newTestJournal(t, memory, "living", c)
+	e := at(t, living, StateHeld)
+	j := newTestJournal(t, &listing{Store: memory, after: func() {
+		if e.State == StateHeld {
+			err := living.advance(context.Background(), e, StateRequested, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}}, "recovering", c)
+	c.advance(time.Hour)
+	found := &Recovered{}
+	page, err := j.List(t.Context(), StateHeld, "", 10)
+	if err != nil || len(page) != 1 {
+		t.Fatalf("page has %d, error %v", len(page), err)
+	}
+	err = j.bury(t.Context(), page[0].ID, StateHeld, found)
+	if err != nil || len(found.Failed) != 0 {
+		t.Errorf("found %+v, error %v", found, err)
+	}
+	now, err := j.Get(t.Context(), e.ID)
+	if err != nil || now.State != StateRequested {
+		t.Errorf("transaction is %+v, error %v", now, err)
+	}
+}
+
+// listing does something after each List.
+type listing struct {
+	store.Store
+	after func()
+}
+
+func (l *listing) List(ctx context.Context, kind string, index store.Index, after string, limit int) ([]*store.Record, error) {
+	records, err := l.Store.List(ctx, kind, index, after, limit)
+	l.after()
+	return records, err
+}
+
 func TestRecoverReadsAllPages(t *testing.T) {
 	c := newClock()
 	memory := store.NewMemory(store.Options{Now: c.Now})

@@ -236,7 +236,7 @@ func TestHoldCoversStart(t *testing.T) {
 func TestChecksOfTheRoute(t *testing.T) {
 	b := newBench(t, answering(200, ""))
 	b.route.ACR = []string{"phr"}
-	b.route.FreshAuth = true
+	b.route.FreshAuth, b.route.AuthAge, b.route.AuthTimeOptional = true, time.Minute, true
 	b.route.Scope = []string{"transfer"}
 	b.route.Ask = func(context.Context, *Snapshot, *Document) (Ask, error) {
 		return Ask{Customer: "alice", Subject: "sub-1", Claims: map[string]string{"preferred_username": "alice"}}, nil
@@ -247,7 +247,7 @@ func TestChecksOfTheRoute(t *testing.T) {
 	if req.LoginHint != "alice" || len(req.ACRValues) != 1 || req.ACRValues[0] != "phr" || len(req.Scope) != 1 {
 		t.Errorf("request is %+v", req)
 	}
-	if check.Subject != "sub-1" || check.Claims["preferred_username"] != "alice" || check.ACR[0] != "phr" || check.NotBefore.Before(before) {
+	if check.Subject != "sub-1" || check.Claims["preferred_username"] != "alice" || check.ACR[0] != "phr" || check.NotBefore.Before(before.Add(-time.Minute)) || check.NotBefore.After(time.Now().Add(-time.Minute)) || !check.AuthTimeOptional {
 		t.Errorf("check is %+v", check)
 	}
 }

@@ -37,8 +37,11 @@ type Route struct {
 	ACR []string
 
 	// FreshAuth demands of the provider's answer that the customer was
-	// authenticated for this request (auth_time not before it).
-	FreshAuth bool
+	// authenticated for this request: auth_time is not before it, or before it by
+	// AuthAge at most. AuthTimeOptional takes an answer without auth_time as well.
+	FreshAuth        bool
+	AuthAge          time.Duration
+	AuthTimeOptional bool
 
 	// MessageLimit is how long a binding message may be, in characters, with the
 	// part of the digest. Default: 128.
