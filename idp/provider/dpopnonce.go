@@ -27,7 +27,7 @@ var errUseNonce = refuse(codeUseDPoPNonce, "The DPoP proof must have the nonce f
 // nonce is the code of a span of time under a secret that all nodes share, so that
 // nobody can make a proof today that will be good tomorrow.
 type nonces struct {
-	secret   sharedSecret
+	secret   *sharedSecret
 	lifetime time.Duration // of a span; 0: no nonces are asked for
 }
 

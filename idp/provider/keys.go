@@ -33,6 +33,9 @@ const (
 	// keysRetry is when the store is asked again if it has not answered.
 	keysRetry = 5 * time.Second
 
+	// keysLoadFor bounds how long that takes, and how long somebody waits for it.
+	keysLoadFor = 5 * time.Second
+
 	// keysSignFor is for how long tokens are signed if it does not. A node that
 	// can't see the plan any more must not go on with a key that is retired in
 	// the meantime.
@@ -75,34 +78,55 @@ type keyEntry struct {
 }
 
 // keys returns the current keys. The first call loads or makes them. Later the
-// store is asked again once a minute; if it does not answer, the keys at hand
-// stay in use.
+// store is asked again once a minute, by one caller at a time, and the others go on
+// with the keys at hand; so does everybody if the store does not answer.
 func (p *Provider) keys(ctx context.Context) (*keySet, error) {
 	set := p.keySet.Load()
-	now := p.now()
-	if set != nil && now.Sub(set.loaded) < keysFreshFor && !now.Before(set.loaded) {
+	if set != nil && p.fresh(set) {
 		return set, nil
 	}
-	p.keyLoad.Lock()
-	defer p.keyLoad.Unlock()
+	if set != nil && p.signsStill(set) {
+		if !p.keyLoad.try() {
+			return set, nil
+		}
+	} else {
+		err := p.keyLoad.take(ctx, keysLoadFor)
+		if err != nil {
+			return nil, fmt.Errorf("waiting for signing keys: %w", err)
+		}
+	}
+	defer p.keyLoad.done()
 	current := p.keySet.Load()
 	if current != set {
 		return current, nil // somebody else has loaded them while we waited
 	}
-	fresh, err := p.loadKeys(ctx)
+	// Others live by what comes of this, so it does not end with the request that it
+	// happens in: that a client hangs up says nothing about the store.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysLoadFor)
+	defer cancel()
+	next, err := p.loadKeys(ctx)
 	if err != nil {
 		if set == nil {
 			return nil, fmt.Errorf("loading signing keys: %w", err)
 		}
 		p.log.Error("loading signing keys failed, going on with those at hand", zap.Error(err))
 		stale := *set
-		stale.loaded = now.Add(keysRetry - keysFreshFor)
-		fresh = &stale
+		stale.loaded = p.now().Add(keysRetry - keysFreshFor)
+		next = &stale
 	}
-	p.logActive(set, fresh)
-	p.keySet.Store(fresh)
-	return fresh, nil
+	p.logActive(set, next)
+	p.keySet.Store(next)
+	return next, nil
 }
+
+// fresh reports whether the store need not be asked yet.
+func (p *Provider) fresh(set *keySet) bool {
+	now := p.now()
+	return now.Sub(set.loaded) < keysFreshFor && !now.Before(set.loaded)
+}
+
+// signsStill reports whether the keys are recent enough to sign with.
+func (p *Provider) signsStill(set *keySet) bool { return p.now().Sub(set.read) <= keysSignFor }
 
 // logActive tells when another key begins to sign.
 func (p *Provider) logActive(before, after *keySet) {
@@ -122,7 +146,7 @@ func (p *Provider) signingKeys(ctx context.Context) (*keySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.now().Sub(set.read) > keysSignFor {
+	if !p.signsStill(set) {
 		return nil, errors.New("the store has not told of the signing keys for too long")
 	}
 	return set, nil

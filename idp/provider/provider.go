@@ -32,7 +32,7 @@ type Provider struct {
 	nonces       nonces
 
 	keySet   atomic.Pointer[keySet]
-	keyLoad  sync.Mutex // held while keys are loaded, never while they are used
+	keyLoad  turns // one: taken while keys are loaded, never while they are used
 	keyWatch sync.Once
 
 	background background
@@ -84,7 +84,8 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.nonces.secret.name = "dpop-nonce"
+	p.keyLoad = newTurns(1)
+	p.nonces.secret = newSharedSecret("dpop-nonce")
 	p.nonces.lifetime = cfg.DPoPNonceLifetime
 	p.signingAlgs = collectSigningAlgs(cfg)
 	p.audiences = []string{cfg.Issuer}

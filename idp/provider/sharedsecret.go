@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"sync/atomic"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
 )
@@ -22,8 +22,12 @@ const (
 type sharedSecret struct {
 	name string
 
-	mu  sync.Mutex
-	key []byte
+	loading turns // one
+	key     atomic.Pointer[[]byte]
+}
+
+func newSharedSecret(name string) *sharedSecret {
+	return &sharedSecret{name: name, loading: newTurns(1)}
 }
 
 // secretRecord is how a shared secret lies in the store.
@@ -34,19 +38,30 @@ type secretRecord struct {
 
 func (s *sharedSecret) place() string { return kindSecret + "/" + s.name }
 
-// get returns the secret. It is read or made once, and then at hand.
+// get returns the secret. It is read or made once, and then at hand. Whoever does
+// that does it for all who wait, and is not broken off with his own request.
 func (s *sharedSecret) get(ctx context.Context, p *Provider) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.key != nil {
-		return s.key, nil
+	key := s.key.Load()
+	if key != nil {
+		return *key, nil
 	}
-	key, err := s.load(ctx, p)
+	err := s.loading.take(ctx, keysLoadFor)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the secret %s: %w", s.name, err)
+	}
+	defer s.loading.done()
+	key = s.key.Load()
+	if key != nil {
+		return *key, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysLoadFor)
+	defer cancel()
+	loaded, err := s.load(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("loading the secret %s: %w", s.name, err)
 	}
-	s.key = key
-	return key, nil
+	s.key.Store(&loaded)
+	return loaded, nil
 }
 
 func (s *sharedSecret) load(ctx context.Context, p *Provider) ([]byte, error) {
