@@ -18,9 +18,9 @@ func (a *App) needsProof(s *session, req *provider.Request) bool {
 	return s.data.AuthTime.Before(req.CreatedAt.Add(-a.cfg.ProofAge))
 }
 
-// prove checks the password that came with an approval, as sign-in does and
-// against the same counters. Where there is none yet, or a wrong one, it answers
-// with the page that asks for it. The proof comes after the reading: that page
+// prove checks the password that came with an approval. Where there is none yet, or
+// a wrong one, it answers with the page that asks for it, and where there were too
+// many in this session it ends the session: the way on is by signing in again. The proof comes after the reading: that page
 // repeats in short what is approved, with the permissions as they were chosen.
 func (a *App) prove(w http.ResponseWriter, r *http.Request, s *session, req *provider.Request, chosen []string) bool {
 	password := r.PostForm.Get("password")
@@ -29,15 +29,14 @@ func (a *App) prove(w http.ResponseWriter, r *http.Request, s *session, req *pro
 		a.renderConfirm(w, r, http.StatusOK, s, req, chosen, "", 0)
 		return false
 	}
-	user, err := a.provePassword(r.Context(), a.source(r), s.user.Username, password)
-	if err == nil && user.ID != s.user.ID {
-		err = errWrong
-	}
+	err := a.proveAgain(r.Context(), a.source(r), s, password)
 	var throttled *throttledError
 	switch {
 	case err == nil:
 		a.remember(r.Context(), s)
 		return true
+	case errors.As(err, &throttled) && throttled.counter == sessionCounter(s.record.ID):
+		a.endGuessing(w, r, s, req)
 	case errors.As(err, &throttled):
 		setRetryAfter(w, throttled.Wait)
 		a.renderConfirm(w, r, http.StatusTooManyRequests, s, req, chosen, "error.throttled", throttled.Wait)
@@ -51,6 +50,19 @@ func (a *App) prove(w http.ResponseWriter, r *http.Request, s *session, req *pro
 		a.fail(w, r, err)
 	}
 	return false
+}
+
+// endGuessing signs out a browser from which too many passwords were tried, and
+// leads to the sign-in page and from there back to the request.
+func (a *App) endGuessing(w http.ResponseWriter, r *http.Request, s *session, req *provider.Request) {
+	a.cfg.Logger.Warn("too many wrong passwords at approval, session ended",
+		zap.String("subject", s.user.ID), zap.String("source", a.source(r)))
+	err := a.endSession(w, r, s)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	http.Redirect(w, r, a.signInURL(a.base+"/requests/"+req.ID), http.StatusSeeOther)
 }
 
 // renderConfirm renders the page that asks for the password.

@@ -214,7 +214,7 @@ func TestProofAfterReading(t *testing.T) {
 	}
 }
 
-// The password at an approval counts against the same limits as at sign-in.
+// Guessing the password in a session that is open ends the session.
 func TestProofIsThrottled(t *testing.T) {
 	g := newRig(t)
 	b := g.signedIn("alice")
@@ -222,16 +222,45 @@ func TestProofIsThrottled(t *testing.T) {
 	_, id := g.ask("alice", "")
 	form := b.decision(id, "approve")
 	form.Set("password", "wrong")
-	for i := range userAttempts {
+	for i := range sessionAttempts {
 		w := b.post("/requests/"+id+"/decision", form)
 		if w.Code != http.StatusUnauthorized {
 			t.Fatalf("attempt %d: %d", i+1, w.Code)
 		}
 	}
+	before := g.compares
 	form.Set("password", testPassword)
 	w := b.post("/requests/"+id+"/decision", form)
-	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" || g.state("alice", id) != provider.StatePending {
-		t.Errorf("attempt too many: %d, state %s", w.Code, g.state("alice", id))
+	if w.Code != http.StatusSeeOther || !strings.HasPrefix(w.Header().Get("Location"), "/sign-in?next=") || g.compares != before {
+		t.Errorf("attempt too many: %d to %q", w.Code, w.Header().Get("Location"))
+	}
+	if w := b.get("/requests/" + id); w.Code != http.StatusSeeOther || g.state("alice", id) != provider.StatePending {
+		t.Errorf("the session lives: %d, state %s", w.Code, g.state("alice", id))
+	}
+	if w := b.signIn("alice", testPassword); w.Code != http.StatusSeeOther {
+		t.Errorf("signing in again: %d", w.Code)
+	}
+}
+
+// Strangers who know a user name can use up its attempts at the sign-in page. That
+// stops nobody who is signed in from approving.
+func TestStrangersDoNotBlockApprovals(t *testing.T) {
+	g := newRig(t)
+	b := g.signedIn("alice")
+	g.clock.advance(time.Minute)
+	_, id := g.ask("alice", "")
+	stranger := g.browser()
+	for range userAttempts + 1 {
+		stranger.signIn("alice", "wrong")
+	}
+	if w := stranger.signIn("alice", testPassword); w.Code != http.StatusTooManyRequests {
+		t.Fatalf("sign-in is not blocked: %d", w.Code)
+	}
+	form := b.decision(id, "approve")
+	form.Set("password", testPassword)
+	w := b.post("/requests/"+id+"/decision", form)
+	if w.Code != http.StatusSeeOther || g.state("alice", id) != provider.StateApproved {
+		t.Errorf("approval: %d, state %s", w.Code, g.state("alice", id))
 	}
 }
 

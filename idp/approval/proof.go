@@ -34,8 +34,12 @@ var (
 	errBusy = errors.New("too many password checks at once")
 )
 
-// throttledError says that no further password is tried before Wait is over.
-type throttledError struct{ Wait time.Duration }
+// throttledError says that no further password is tried before Wait is over,
+// because the counter is full.
+type throttledError struct {
+	Wait    time.Duration
+	counter counter
+}
 
 func (e *throttledError) Error() string { return "too many attempts" }
 
@@ -50,14 +54,9 @@ func (a *App) provePassword(ctx context.Context, source, name, password string) 
 	}
 	byUser := userCounter(strings.ToLower(name))
 	bySource := sourceCounter(source)
-	for _, c := range []counter{bySource, byUser} {
-		wait, err := a.takeAttempt(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		if wait > 0 {
-			return nil, &throttledError{Wait: wait}
-		}
+	err := a.takeAttempts(ctx, bySource, byUser)
+	if err != nil {
+		return nil, err
 	}
 	user, err := a.cfg.Users.ByLogin(ctx, name)
 	if isUnknownUser(user, err) {
@@ -65,16 +64,60 @@ func (a *App) provePassword(ctx context.Context, source, name, password string) 
 	} else if err != nil {
 		return nil, fmt.Errorf("reading the user: %w", err)
 	}
-	ok, err := a.comparePassword(ctx, user, password)
+	err = a.checkPassword(ctx, user, password)
 	if err != nil {
 		return nil, err
-	}
-	if !ok {
-		return nil, errWrong
 	}
 	a.forgetAttempts(ctx, byUser)
 	a.giveBackAttempt(ctx, bySource)
 	return user, nil
+}
+
+// proveAgain checks the password of who is signed in, with the errors of
+// provePassword. Attempts count for the session and not for the user name:
+// otherwise anybody who knows the name could use up at the sign-in page what its
+// owner needs to approve something.
+func (a *App) proveAgain(ctx context.Context, source string, s *session, password string) error {
+	bySession := sessionCounter(s.record.ID)
+	bySource := sourceCounter(source)
+	err := a.takeAttempts(ctx, bySession, bySource)
+	if err != nil {
+		return err
+	}
+	err = a.checkPassword(ctx, s.user, password)
+	if err != nil {
+		return err
+	}
+	a.forgetAttempts(ctx, bySession)
+	a.giveBackAttempt(ctx, bySource)
+	return nil
+}
+
+// takeAttempts counts an attempt with each counter in turn. It returns
+// *throttledError if one of them is full.
+func (a *App) takeAttempts(ctx context.Context, counters ...counter) error {
+	for _, c := range counters {
+		wait, err := a.takeAttempt(ctx, c)
+		if err != nil {
+			return err
+		}
+		if wait > 0 {
+			return &throttledError{Wait: wait, counter: c}
+		}
+	}
+	return nil
+}
+
+// checkPassword returns errWrong if the password is not the user's.
+func (a *App) checkPassword(ctx context.Context, user *provider.User, password string) error {
+	ok, err := a.comparePassword(ctx, user, password)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errWrong
+	}
+	return nil
 }
 
 // comparePassword does the expensive comparison, once and of the same cost in

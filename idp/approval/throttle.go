@@ -27,6 +27,10 @@ const (
 	// the window, from wherever.
 	userAttempts = 10
 
+	// sessionAttempts is how many passwords may be tried within the window by
+	// a browser that is signed in. One more, and the session ends.
+	sessionAttempts = 5
+
 	// sourceAttempts is how many passwords may be tried from one source within
 	// the window, for whichever user names.
 	sourceAttempts = 100
@@ -50,6 +54,11 @@ type counter struct {
 
 func userCounter(name string) counter {
 	return counter{id: counterID("user", name), limit: userAttempts}
+}
+
+// sessionCounter counts by the id of the session's record, which is no secret.
+func sessionCounter(id string) counter {
+	return counter{id: counterID("session", id), limit: sessionAttempts}
 }
 
 func sourceCounter(source string) counter {
