@@ -17,6 +17,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/go-jose/go-jose/v4"
 )
 
 // issuer issues certificates.
@@ -81,6 +84,35 @@ func (i *issuer) write(name string, key *ecdsa.PrivateKey, certificates ...*x509
 	err := os.WriteFile(name, content, 0o600)
 	if err != nil {
 		i.t.Fatal(err)
+	}
+}
+
+// A client of self_signed_tls_client_auth is told by its certificate in PEM (RFC
+// 8705 section 2.2), and by no other of the same name.
+func TestSelfSignedCertificate(t *testing.T) {
+	newServer(t)
+	file := filepath.Join(t.TempDir(), "client.pem")
+	own := newIssuer(t, "gateway")
+	own.write(file, nil, own.certificate)
+	h := &Handler{Issuer: "https://id.example.com", Clients: []*Client{{ID: "c", AuthMethod: "self_signed_tls_client_auth", JWKSFile: file}}}
+	s, _, err := h.resolve(caddy.NewReplacer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set jose.JSONWebKeySet
+	err = json.Unmarshal(s.Clients[0].JWKS, &set)
+	if err != nil || len(set.Keys) != 1 || !set.Keys[0].Certificates[0].Equal(own.certificate) {
+		t.Errorf("the keys are %s, %v", s.Clients[0].JWKS, err)
+	}
+	err = provision(t, `{"handler": "ciba_idp", "store": {"engine": "memory"}, "issuer": "https://id.example.com",
+		"clients": [{"id": "c", "auth_method": "self_signed_tls_client_auth", "jwks_file": "`+file+`"}]}`)
+	if err != nil {
+		t.Error(err)
+	}
+	own.write(file, own.key, own.certificate)
+	_, _, err = h.resolve(caddy.NewReplacer())
+	if err == nil || !strings.Contains(err.Error(), "PRIVATE KEY") {
+		t.Errorf("a private key: %v", err)
 	}
 }
 

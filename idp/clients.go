@@ -75,8 +75,9 @@ type Client struct {
 	JWKS json.RawMessage `json:"jwks,omitempty"`
 
 	// A file with the client's public keys as a JSON Web Key Set, instead of
-	// jwks. It is read when the config is loaded. Placeholders are resolved.
-	// Default: none.
+	// jwks; for self_signed_tls_client_auth it may have certificates in PEM. It
+	// is read when the config is loaded. Placeholders are resolved. Default:
+	// none.
 	JWKSFile string `json:"jwks_file,omitempty"`
 
 	// Where the client's public keys are as a JSON Web Key Set, instead of jwks:

@@ -1,7 +1,10 @@
 package idp
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -9,6 +12,7 @@ import (
 	"os"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/go-jose/go-jose/v4"
 )
 
 // maxKeyFile bounds in bytes what is read as keys or certificates.
@@ -24,10 +28,38 @@ func readKeys(repl *caddy.Replacer, inline json.RawMessage, file string) (json.R
 	if err != nil {
 		return nil, err
 	}
+	if bytes.HasPrefix(raw, []byte("-----BEGIN CERTIFICATE-----")) {
+		certificates, err := parseCertificates("jwks", name, raw)
+		if err != nil {
+			return nil, err
+		}
+		return keySetOf(certificates)
+	}
 	if !json.Valid(raw) {
-		return nil, fmt.Errorf("reading jwks: %s is not a JSON Web Key Set", name)
+		return nil, fmt.Errorf("reading jwks: %s is neither a JSON Web Key Set nor certificates in PEM", name)
 	}
 	return raw, nil
+}
+
+// keySetOf is the JSON Web Key Set of certificates, for clients that authenticate
+// by one that they have made themselves.
+func keySetOf(certificates [][]byte) (json.RawMessage, error) {
+	var set jose.JSONWebKeySet
+	for _, der := range certificates {
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificate: %w", err)
+		}
+		sum := sha256.Sum256(der)
+		set.Keys = append(set.Keys, jose.JSONWebKey{
+			Key: certificate.PublicKey, KeyID: base64.RawURLEncoding.EncodeToString(sum[:]), Certificates: []*x509.Certificate{certificate},
+		})
+	}
+	encoded, err := json.Marshal(set)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the keys of certificates: %w", err)
+	}
+	return encoded, nil
 }
 
 // readCertificates returns the certificates in PEM files, in DER. A file without
@@ -36,30 +68,39 @@ func readKeys(repl *caddy.Replacer, inline json.RawMessage, file string) (json.R
 func readCertificates(repl *caddy.Replacer, what string, files []string) ([][]byte, error) {
 	var certificates [][]byte
 	for _, file := range files {
-		name, rest, err := readFile(repl, what, file)
+		name, raw, err := readFile(repl, what, file)
 		if err != nil {
 			return nil, err
 		}
-		found := 0
-		for {
-			var block *pem.Block
-			block, rest = pem.Decode(rest)
-			if block == nil {
-				break
-			}
-			if block.Type != "CERTIFICATE" {
-				return nil, fmt.Errorf("reading %s: %s has a %s in it; only certificates belong there", what, name, block.Type)
-			}
-			_, err = x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				return nil, fmt.Errorf("reading %s: %s: %w", what, name, err)
-			}
-			certificates = append(certificates, block.Bytes)
-			found++
+		found, err := parseCertificates(what, name, raw)
+		if err != nil {
+			return nil, err
 		}
-		if found == 0 {
-			return nil, fmt.Errorf("reading %s: %s has no certificate in PEM in it", what, name)
+		certificates = append(certificates, found...)
+	}
+	return certificates, nil
+}
+
+// parseCertificates returns the certificates of one file, in DER.
+func parseCertificates(what, name string, raw []byte) ([][]byte, error) {
+	var certificates [][]byte
+	for {
+		var block *pem.Block
+		block, raw = pem.Decode(raw)
+		if block == nil {
+			break
 		}
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("reading %s: %s has a %s in it; only certificates belong there", what, name, block.Type)
+		}
+		_, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %s: %w", what, name, err)
+		}
+		certificates = append(certificates, block.Bytes)
+	}
+	if len(certificates) == 0 {
+		return nil, fmt.Errorf("reading %s: %s has no certificate in PEM in it", what, name)
 	}
 	return certificates, nil
 }
