@@ -33,6 +33,7 @@ func init() {
 //		message       <template>
 //		scope         <scopes...>
 //		acr           <values...>
+//		auth_age      <duration>|off
 //		hold          <duration>
 //		max_body      <size>
 //		token         <header>|off
@@ -182,6 +183,8 @@ func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) er
 		return listArg(disp, &d.Scope)
 	case "acr":
 		return listArg(disp, &d.ACR)
+	case "auth_age":
+		return d.unmarshalAuthAge(disp)
 	case "hold":
 		d.hold = disp.Token()
 		return durationArg(disp, &d.Hold)
@@ -259,6 +262,20 @@ func siteWriteTimeout(h httpcaddyfile.Helper) time.Duration {
 // in Caddy's own form.
 func errorAt(t caddyfile.Token, err error) error {
 	return fmt.Errorf("%w, at %s:%d", err, t.File, t.Line)
+}
+
+// unmarshalAuthAge reads how old a customer's authentication may be.
+func (d *directive) unmarshalAuthAge(disp *caddyfile.Dispenser) error {
+	var value string
+	if !disp.AllArgs(&value) {
+		return disp.ArgErr()
+	}
+	if value == off {
+		d.AuthAge = -1
+		return nil
+	}
+	disp.Prev() // back to the option's name
+	return durationArg(disp, &d.AuthAge)
 }
 
 func (d *directive) unmarshalHeaderUp(disp *caddyfile.Dispenser) error {

@@ -101,6 +101,14 @@ type Handler struct {
 	// one of these ways. Default: any.
 	ACR []string `json:"acr,omitempty"`
 
+	// AuthAge is how long before a request the customer may have authenticated to
+	// approve it, by the `auth_time` of the ID Token. A token that tells of an
+	// earlier authentication is refused; clocks may differ by 10 seconds. If this
+	// or `acr` is set, a token without `auth_time` is refused, too. A negative
+	// value takes any token. Default: 0, authenticated for this request, where the
+	// provider says when.
+	AuthAge caddy.Duration `json:"auth_age,omitempty"`
+
 	// Hold is how long a request waits for approval. It must be shorter than
 	// the server's write timeout, if that is set, because the answer could not
 	// be written after it. Default: 2m. Maximum: 1h.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -17,6 +18,11 @@ import (
 	"github.com/caddyciba/gateway/caddyciba/stepup"
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
+
+// longPoll is how long a provider is asked to hold the answer to a poll. One that
+// does brings an approval to the upstream at once; others answer as they always
+// did. It stays below the 30 s that some proxies allow.
+const longPoll = 25 * time.Second
 
 // gates are the gates of this process by everything that shapes them. Each
 // handler has one reference while its configuration is in use, and each request
@@ -169,6 +175,7 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 		ClientID:   s.clientID,
 		Auth:       auth,
 		HTTPClient: g.http,
+		LongPoll:   longPoll,
 	})
 	if err != nil {
 		return nil, err

@@ -107,13 +107,13 @@ func checkIssuer(issuer string) error {
 	}
 }
 
-// isLoopback reports whether a host never leaves this machine. RFC 6761
-// section 6.3 reserves localhost and the names below it.
+// isLoopback reports whether a host never leaves this machine. Names below
+// localhost are not among them: a name server may be asked about those, and could
+// answer anything.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	if ip != nil {
 		return ip.IsLoopback()
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+	return strings.EqualFold(host, "localhost")
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/caddyciba/gateway/caddyciba/ciba"
 	"github.com/caddyciba/gateway/caddyciba/stepup"
 	"github.com/caddyciba/gateway/caddyciba/store"
 )
@@ -20,15 +21,20 @@ import (
 func TestCheckIssuer(t *testing.T) {
 	for _, issuer := range []string{
 		"https://id.example.com", "https://id.example.com/", "https://id.example.com:8443/tenant/a",
-		"http://localhost:8080", "http://id.localhost", "http://127.0.0.1", "http://[::1]:9090/op",
+		"http://localhost:8080", "http://LOCALHOST", "http://127.0.0.1", "http://[::1]:9090/op",
 	} {
 		err := checkIssuer(issuer)
 		if err != nil {
 			t.Errorf("%s: %v", issuer, err)
 		}
+		// What passes here is found wrong by nobody later.
+		_, err = ciba.NewClient(ciba.Config{Issuer: issuer, ClientID: "a", Auth: ciba.ClientSecretBasic("b")})
+		if err != nil {
+			t.Errorf("%s: %v", issuer, err)
+		}
 	}
 	for _, issuer := range []string{
-		"", "id.example.com", "https://", "https:///path", "http://id.example.com", "http://10.0.0.1", "http://localhost.example.com",
+		"", "id.example.com", "https://", "https:///path", "http://id.example.com", "http://10.0.0.1", "http://id.localhost", "http://localhost.", "http://localhost.example.com",
 		"http://127.0.0.1.example.com", "ftp://id.example.com", "https://id.example.com?a=b", "https://id.example.com/?",
 		"https://id.example.com#", "https://id.example.com/#a", "https://a:b@id.example.com", "https://a@id.example.com",
 		"https://{env.HOST}", "https://id.example.com/{tenant}", "https:id.example.com", "https://id.example.com/a b",

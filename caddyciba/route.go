@@ -52,6 +52,11 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 			return question, nil
 		},
 	}
+	if h.AuthAge >= 0 {
+		route.FreshAuth = true
+		route.AuthAge = time.Duration(h.AuthAge)
+		route.AuthTimeOptional = h.AuthAge == 0 && len(h.ACR) == 0
+	}
 	if !route.NoToken {
 		route.TokenHeader = h.Token
 	}

@@ -369,6 +369,8 @@ func TestCheck(t *testing.T) {
 		"authenticated now":        {Check{NotBefore: began}, nil, true},
 		"authenticated before":     {Check{NotBefore: began}, with("auth_time", began.Unix()-60), false},
 		"auth_time missing":        {Check{NotBefore: began}, with("auth_time", nil), false},
+		"auth_time optional":       {Check{NotBefore: began, AuthTimeOptional: true}, with("auth_time", nil), true},
+		"auth_time optional, old":  {Check{NotBefore: began, AuthTimeOptional: true}, with("auth_time", began.Unix()-60), false},
 		"claim as expected":        {Check{Claims: map[string]string{"preferred_username": "alice"}}, with("preferred_username", "alice"), true},
 		"claim of another":         {Check{Claims: map[string]string{"preferred_username": "alice"}}, with("preferred_username", "mallory"), false},
 		"claim missing":            {Check{Claims: map[string]string{"preferred_username": "alice"}}, nil, false},

@@ -72,9 +72,14 @@ type Check struct {
 
 	// NotBefore is the earliest moment at which the customer may have been
 	// authenticated; the allowed clock skew is subtracted. If it is set, the
-	// auth_time claim is required. Pending.StartedAt demands a new authentication
-	// for the request. Zero demands nothing.
+	// auth_time claim is required, unless AuthTimeOptional is set, too.
+	// Pending.StartedAt demands a new authentication for the request. Zero demands
+	// nothing.
 	NotBefore time.Time
+
+	// AuthTimeOptional takes an ID Token without auth_time, as providers send
+	// that are not asked for the claim.
+	AuthTimeOptional bool
 }
 
 // CheckTokens reports whether tokens from Poll satisfy the check. Wait does it
@@ -103,6 +108,9 @@ func (c *Client) checkTokens(t *Tokens, check Check, op string) error {
 		return nil
 	}
 	if claims.AuthTime.IsZero() {
+		if check.AuthTimeOptional {
+			return nil
+		}
 		return mismatch(op, "auth_time is missing")
 	}
 	// NumericDates are whole seconds as a rule, so the comparison is too.
