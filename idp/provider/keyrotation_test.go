@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -216,6 +217,31 @@ func TestKeyRotationOff(t *testing.T) {
 	if kids := w.kids(); len(kids) != 1 || kids[0] != first {
 		t.Errorf("keys: %v", kids)
 	}
+}
+
+// Keys are announced in time also where nobody asks for any.
+func TestKeyRotationWithoutRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *provider.Config) {
+			c.KeyRotation = time.Hour
+			c.Now = time.Now
+			c.Store = store.NewMemory(store.Options{Now: time.Now})
+		})
+		for range 2 { // a second start changes nothing
+			err := w.Start(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(44 * time.Minute)
+		if len(w.keyRecord("ES256").Keys) != 1 {
+			t.Error("a key is announced too early")
+		}
+		time.Sleep(2 * time.Minute)
+		if len(w.keyRecord("ES256").Keys) != 2 {
+			t.Error("no key is announced")
+		}
+	})
 }
 
 // Not without end: of retired keys a number is kept.
