@@ -30,12 +30,18 @@ const smallestBuffer = 1024
 // transport's own replay on a reused connection, or a proxy's retries. To cancel
 // the context is not enough, as an idle connection may be handed out at the same
 // moment, so a connection that is handed out is closed as well.
+//
+// Transports of other protocols, as FastCGI's, do not tell what they write. They
+// can be told by connecting without having asked for a connection, which net.Dialer
+// reports for everybody. From the moment that they are connected, the upstream may
+// have seen the request.
 type guard struct {
 	cancel context.CancelCauseFunc
 	long   bool // the request line may be written before the trace hears of it
 
 	mu       sync.Mutex
 	tried    bool // a transport has asked for a connection
+	untraced bool // a transport connects that does not tell what it writes
 	sent     bool // the upstream may have seen something
 	http2    bool // the attempt that was sent is HTTP/2 or newer, so others are too
 	answered bool // the upstream has sent something back
@@ -47,6 +53,8 @@ func (g *guard) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn:              func(string) { g.getConn() },
 		GotConn:              g.gotConn,
+		ConnectStart:         func(string, string) { g.connects() },
+		ConnectDone:          func(_, _ string, err error) { g.connected(err) },
 		WroteHeaderField:     func(name string, _ []string) { g.wrote(name) },
 		WroteHeaders:         func() { g.wrote("") },
 		GotFirstResponseByte: g.gotAnswer,
@@ -82,6 +90,31 @@ func (g *guard) gotConn(info httptrace.GotConnInfo) {
 	g.cancel(errSecondAttempt)
 	if !http2 && info.Conn != nil && !isShared(info.Conn) {
 		_ = info.Conn.Close()
+	}
+}
+
+// connects hears of each address that is dialed. A transport that is traced has
+// asked for a connection before, and may try several addresses at once for it.
+func (g *guard) connects() {
+	g.mu.Lock()
+	if !g.tried {
+		g.untraced = true
+	}
+	second := g.untraced && g.sent
+	if second {
+		g.stopped = true
+	}
+	g.mu.Unlock()
+	if second {
+		g.cancel(errSecondAttempt)
+	}
+}
+
+func (g *guard) connected(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil && g.untraced && !g.tried {
+		g.sent = true
 	}
 }
 
