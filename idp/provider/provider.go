@@ -39,6 +39,7 @@ type Provider struct {
 	callbacks  *http.Client
 	outbox     sync.Once
 	heldPolls  atomic.Int64
+	userCodes  turns // that are compared
 	limiter    limiter
 }
 
@@ -85,6 +86,7 @@ func New(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	p.keyLoad = newTurns(1)
+	p.userCodes = newTurns(userCodeSlots)
 	p.nonces.secret = newSharedSecret("dpop-nonce")
 	p.nonces.lifetime = cfg.DPoPNonceLifetime
 	p.signingAlgs = collectSigningAlgs(cfg)

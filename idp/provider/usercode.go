@@ -22,6 +22,13 @@ const (
 	// all clients together, before none is looked at for userCodeCoolDown.
 	userCodeAttempts = 5
 	userCodeCoolDown = 15 * time.Minute
+
+	// userCodeSlots is how many codes are compared at a time. Each comparison
+	// takes the memory that a password hash is meant to need.
+	userCodeSlots = 4
+
+	// userCodeWait is how long a request waits for its turn.
+	userCodeWait = 5 * time.Second
 )
 
 // userCodeRecord counts the wrong codes of a user.
@@ -52,6 +59,12 @@ func (p *Provider) checkUserCode(ctx context.Context, c *client, user *User, cod
 	case len(code) > maxUserCode:
 		return errInvalidUserCode
 	}
+	// The turn comes before the attempt, which is not to be lost to a busy hour.
+	err := p.userCodes.take(ctx, userCodeWait)
+	if err != nil {
+		return unavailable(fmt.Errorf("waiting to compare a user code: %w", err))
+	}
+	defer p.userCodes.done()
 	attempt, err := p.takeAttempt(ctx, user.ID)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyciba/gateway/idp/provider"
@@ -94,4 +95,53 @@ func TestUserCodeRace(t *testing.T) {
 	if compared.Load() > 5 {
 		t.Errorf("%d codes were tried", compared.Load())
 	}
+}
+
+// A flood of codes takes the memory of few comparisons. Who does not get his turn is
+// asked to come again, and loses no attempt.
+func TestUserCodesComparedAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slots = 4
+		gate := make(chan struct{})
+		var running atomic.Int64
+		w := newWorld(t, func(c *provider.Config) {
+			c.CompareUserCode = func(_, _ []byte) (bool, error) {
+				running.Add(1)
+				<-gate
+				return true, nil
+			}
+			c.Clients[0].UserCode = true
+		})
+		var known []provider.User
+		for i := range slots + 1 {
+			name := "user" + string(rune('a'+i))
+			known = append(known, provider.User{ID: "sub-" + name, Username: name, UserCodeHash: "x"})
+		}
+		all, err := provider.NewStaticUsers(known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.users.all = all
+		try := func(i int) *answer {
+			return w.post("gateway", "/backchannel-authentication", "scope", "openid", "login_hint", known[i].Username, "user_code", "1")
+		}
+		var wg sync.WaitGroup
+		for i := range slots {
+			wg.Go(func() {
+				a := try(i)
+				if a.status != 200 {
+					t.Errorf("in time: %d %s", a.status, a.raw)
+				}
+			})
+		}
+		synctest.Wait()
+		late := try(slots)
+		late.want(t, 503, "temporarily_unavailable")
+		if running.Load() != slots || late.header.Get("Retry-After") == "" {
+			t.Errorf("%d comparisons, Retry-After %q", running.Load(), late.header.Get("Retry-After"))
+		}
+		close(gate)
+		wg.Wait()
+		try(slots).want(t, 200, "")
+	})
 }
