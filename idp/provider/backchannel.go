@@ -16,6 +16,9 @@ import (
 	"github.com/caddyciba/gateway/caddyciba/store"
 )
 
+// holdFor bounds the writing down of a request.
+const holdFor = 10 * time.Second
+
 // authenticationRequest is a backchannel authentication request whose parameters
 // were checked (CIBA Core 1.0 section 7.1).
 type authenticationRequest struct {
@@ -251,14 +254,22 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 	if err != nil {
 		return "", err
 	}
+	// From here on a client that hangs up must not leave behind a prompt that
+	// nobody can redeem: what has begun is finished, or taken back.
+	caller := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), holdFor)
+	defer cancel()
 	err = p.cfg.Store.Create(ctx, record)
 	if err != nil {
 		return "", unavailable(fmt.Errorf("writing request: %w", err))
 	}
 	h.version = record.Version
 	err = p.checkPending(ctx, c.ID, user.ID, h.id)
+	if err == nil && caller.Err() != nil {
+		err = unavailable(fmt.Errorf("the client has gone: %w", caller.Err()))
+	}
 	if err != nil {
-		return "", errors.Join(err, p.withdraw(ctx, h))
+		return "", errors.Join(err, p.withdraw(ctx, c, h))
 	}
 	p.log.Info("request held",
 		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
@@ -266,11 +277,17 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 	return authReqID, nil
 }
 
-// withdraw removes a request that was written and then found to be one too many.
-func (p *Provider) withdraw(ctx context.Context, h *heldRequest) error {
+// withdraw removes a request that was written and then found to be one too many,
+// or of no use to anybody. If the user has decided it already, or the store does not
+// remove it, it is cancelled.
+func (p *Provider) withdraw(ctx context.Context, c *client, h *heldRequest) error {
 	err := p.cfg.Store.Delete(ctx, kindRequest, h.id, h.version)
-	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("withdrawing request: %w", err)
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	cancelErr := p.cancel(ctx, c, h.id)
+	if cancelErr != nil {
+		return fmt.Errorf("withdrawing request: %w", errors.Join(err, cancelErr))
 	}
 	return nil
 }
