@@ -34,6 +34,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		announce(r, approval)
 		h.route.SetHeaders(header, approval)
 	}
+	route.NotSent = func(err error) bool { return neverProxied(r.Context(), err) }
+	route.Unhandled = unhandled
 	err = g.engine.Serve(withoutReadTimeout(w, r), r, &route, func(w http.ResponseWriter, approved *http.Request) error {
 		// Placeholders of the handlers behind us read the request that Caddy
 		// made them for, so the approved request takes its place there, and

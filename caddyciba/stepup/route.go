@@ -78,6 +78,11 @@ type Route struct {
 	// has gone out, for handlers whose errors say so. Dial errors are known
 	// without it. Optional.
 	NotSent func(error) bool
+
+	// Unhandled reports, with the context of the request, that no handler behind
+	// the gate has taken it, for servers that then return without an answer or an
+	// error. The caller must not take that for success. Optional.
+	Unhandled func(context.Context) bool
 }
 
 // Ask is the question to a customer.

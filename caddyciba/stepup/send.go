@@ -27,6 +27,7 @@ var (
 	errDigestChanged = errors.New("request to send is not the request that was approved")
 	errTruncated     = errors.New("upstream's answer broke off")
 	errNoAnswer      = errors.New("upstream gave no answer")
+	errUnhandled     = errors.New("no handler behind the gate takes the request")
 )
 
 // send sends the approved request, once. Up to the write of state sending it can
@@ -151,6 +152,10 @@ func (h *hold) record(a *answer, err, cause error) error {
 	}
 	seen := a.guard.seen()
 	if err == nil && !a.held && !seen.tried && cause == nil {
+		if h.route.Unhandled != nil && h.route.Unhandled(h.caller) {
+			a.rewind()
+			return refuse(ProblemMisconfigured, "Nothing was sent. The operator has to act.", errUnhandled)
+		}
 		// Handlers that write nothing answer 200, and were never on the network
 		// as far as we know.
 		a.WriteHeader(http.StatusOK)
