@@ -22,7 +22,7 @@ func openTestBolt(t *testing.T) *Bolt {
 	return b
 }
 
-// fold moves what is in the journal into the database.
+// fold moves what is in the journal into the database, from where it is then read.
 func fold(t *testing.T, b *Bolt) {
 	t.Helper()
 	b.writing.Lock()
@@ -31,6 +31,7 @@ func fold(t *testing.T, b *Bolt) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.recent.clear()
 }
 
 // put writes behind the store's back.

@@ -14,6 +14,10 @@ type boltRecent struct {
 	mu      sync.RWMutex
 	changes map[string]*boltChange            // by key
 	indexed map[string]map[string]*boltChange // by key in the index bucket without id, then by id
+
+	// moved are the changes that have moved into the database last, by key. They
+	// spare reading there what was written a moment ago.
+	moved map[string]*boltChange
 }
 
 // add makes changes visible.
@@ -50,19 +54,23 @@ func (r *boltRecent) leave(c *boltChange) {
 	}
 }
 
-// get returns the last change of a record, or nil.
+// get returns the last change of a record, or nil if it is not at hand.
 func (r *boltRecent) get(key []byte) *boltChange {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.changes[string(key)]
+	c := r.changes[string(key)]
+	if c == nil {
+		c = r.moved[string(key)]
+	}
+	return c
 }
 
 // recentView is the recent changes as somebody sees them who begins to read the
 // database after them. It keeps what moves into the database in the meantime, of
 // which a transaction that has begun knows nothing.
 type recentView struct {
-	of      *boltRecent
-	changes map[string]*boltChange
+	of             *boltRecent
+	changes, moved map[string]*boltChange
 }
 
 // listed returns the changes that carry an index entry, ordered by id, behind one
@@ -75,17 +83,21 @@ func (r *boltRecent) listed(prefix []byte, after string) ([]*boltChange, recentV
 			found = append(found, c)
 		}
 	}
-	view := recentView{of: r, changes: r.changes}
+	view := recentView{of: r, changes: r.changes, moved: r.moved}
 	r.mu.RUnlock()
 	slices.SortFunc(found, func(a, b *boltChange) int { return strings.Compare(a.id, b.id) })
 	return found, view
 }
 
-// get returns the last change of a record, or nil.
+// get returns the last change of a record, or nil if it is not at hand.
 func (v recentView) get(key []byte) *boltChange {
 	v.of.mu.RLock()
 	defer v.of.mu.RUnlock()
-	return v.changes[string(key)]
+	c := v.changes[string(key)]
+	if c == nil {
+		c = v.moved[string(key)]
+	}
+	return c
 }
 
 // sorted returns all changes in the order of their keys, in which the database
@@ -104,9 +116,16 @@ func (r *boltRecent) length() int {
 	return len(r.changes)
 }
 
-// clear forgets all changes. The database must have them. Views keep them.
+// move says that the database has all changes. Views keep them.
+func (r *boltRecent) move() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved, r.changes, r.indexed = r.changes, nil, nil
+}
+
+// clear forgets everything.
 func (r *boltRecent) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.changes, r.indexed = nil, nil
+	r.moved, r.changes, r.indexed = nil, nil, nil
 }

@@ -190,7 +190,10 @@ func (b *Bolt) fold() error {
 		b.journal.failed = b.journal.failed || begun
 		return fmt.Errorf("moving writes from the journal into the database: %w", err)
 	}
-	b.recent.clear()
+	b.recent.move()
+	if b.journal.end > 2*foldBytes {
+		b.recent.clear() // too much to keep
+	}
 	b.journal.restart(next)
 	return nil
 }
