@@ -105,7 +105,7 @@ func TestDPoP(t *testing.T) {
 	if a.str("token_type") != "DPoP" || a.body["cnf"] == nil {
 		t.Errorf("introspection: %s", a.raw)
 	}
-	refreshed := w.with([]string{other.proof(w, "/token", nil, nil)}, nil, "/token", "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token"))
+	refreshed := w.with([]string{key.proof(w, "/token", nil, nil)}, nil, "/token", "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token"))
 	refreshed.want(t, 200, "")
 	if refreshed.str("token_type") != "DPoP" {
 		t.Errorf("refreshed: %s", refreshed.raw)

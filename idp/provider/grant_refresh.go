@@ -29,12 +29,23 @@ const refreshSecretBytes = 32
 type refreshState struct {
 	Hash    string `json:"hash"`    // base64url SHA-256 of the secret
 	Expires int64  `json:"expires"` // Unix milliseconds; the same for all of a family
+
+	// Bound is what the client has shown when it got the token. It has to show
+	// the same to use it.
+	Bound *confirmation `json:"cnf,omitempty"`
 }
+
+// refreshTries bounds how often a refresh is repeated that others get in the way of.
+const refreshTries = 8
 
 var errRefreshToken = refuse(codeInvalidGrant, "The refresh token is unknown, was used, has expired, or belongs to another client.")
 
+// errRefreshKey is the answer to a client that shows another key than before, or none
+// any more (RFC 9449 section 5; RFC 8705 section 4).
+var errRefreshKey = refuse(codeInvalidGrant, "The refresh token was given out for another key.")
+
 // newRefresh returns a refresh token of a request and what is kept of it.
-func (p *Provider) newRefresh(h *heldRequest, expires time.Time) (string, *refreshState, error) {
+func (p *Provider) newRefresh(h *heldRequest, expires time.Time, cnf confirmation) (string, *refreshState, error) {
 	id, err := base64.RawURLEncoding.DecodeString(h.id)
 	if err != nil {
 		return "", nil, fmt.Errorf("decoding request id: %w", err)
@@ -45,7 +56,11 @@ func (p *Provider) newRefresh(h *heldRequest, expires time.Time) (string, *refre
 		return "", nil, fmt.Errorf("reading randomness: %w", err)
 	}
 	token := base64.RawURLEncoding.EncodeToString(append(id, secret...))
-	return token, &refreshState{Hash: refreshHash(secret), Expires: expires.UnixMilli()}, nil
+	state := &refreshState{Hash: refreshHash(secret), Expires: expires.UnixMilli()}
+	if !cnf.none() {
+		state.Bound = &cnf
+	}
+	return token, state, nil
 }
 
 func refreshHash(secret []byte) string {
@@ -86,6 +101,9 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, err
 	}
+	if h.Refresh.Bound != nil && !cnf.continues(*h.Refresh.Bound) {
+		return nil, errRefreshKey
+	}
 	scope := h.Granted
 	if f.get("scope") != "" {
 		err = checkNarrowing(f.get("scope"), h.Granted)
@@ -110,23 +128,39 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
 	}
-	next, state, err := p.newRefresh(h, time.UnixMilli(h.Refresh.Expires))
+	next, state, err := p.newRefresh(h, time.UnixMilli(h.Refresh.Expires), cnf)
 	if err != nil {
 		return nil, err
 	}
-	err = p.move(ctx, h, StateRedeemed, func(r *requestRecord) {
-		r.Refresh = state
-		r.Callback = nil // a client that refreshes has what was pushed
-	})
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		// The same token was used at the same time.
-		return nil, p.revokeReplayed(ctx, h.id, errRefreshToken)
-	}
+	err = p.replaceRefresh(ctx, c, h, token, state)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, err
 	}
 	tokens.RefreshToken = next
 	return tokens, nil
+}
+
+// replaceRefresh uses a refresh token up by writing down its successor. If the record
+// has changed meanwhile, it tells by reading it again whether the same token was used,
+// which refreshFamily then deals with, or the outbox has only made a note there.
+func (p *Provider) replaceRefresh(ctx context.Context, c *client, h *heldRequest, token string, state *refreshState) error {
+	for range refreshTries {
+		err := p.move(ctx, h, StateRedeemed, func(r *requestRecord) {
+			r.Refresh = state
+			r.Callback = nil // a client that refreshes has what was pushed
+		})
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			return unavailable(err)
+		}
+		h, err = p.refreshFamily(ctx, c, token)
+		if err != nil {
+			return err
+		}
+	}
+	return unavailable(errors.New("the record of the refresh token never rests"))
 }
 
 // refreshFamily returns the request that a refresh token goes back to, if the

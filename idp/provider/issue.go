@@ -52,7 +52,7 @@ func (p *Provider) firstTokens(ctx context.Context, i issue) (*tokenResponse, fu
 	var refresh *refreshState
 	if i.client.mayRefresh() {
 		var err error
-		i.refresh, refresh, err = p.newRefresh(i.request, now.Add(p.cfg.RefreshTokenLifetime))
+		i.refresh, refresh, err = p.newRefresh(i.request, now.Add(p.cfg.RefreshTokenLifetime), i.cnf)
 		if err != nil {
 			return nil, nil, err
 		}
