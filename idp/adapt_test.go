@@ -3,6 +3,7 @@ package idp_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,5 +55,43 @@ func TestAdapt(t *testing.T) {
 				t.Errorf("the expected error names no file and line: %s", want)
 			}
 		})
+	}
+}
+
+// TestAdaptIsComplete checks that each option of the directive and of its modules
+// becomes JSON in at least one golden file.
+func TestAdaptIsComplete(t *testing.T) {
+	files, err := filepath.Glob("testdata/adapt/[^e]*.caddyfiletest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		input, _, _ := strings.Cut(string(data), divider)
+		all.WriteString(input)
+	}
+	sources, err := filepath.Glob("caddyfile*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, source := range sources {
+		code, err := os.ReadFile(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, option := range regexp.MustCompile(`(?m)^\s*case "([a-z_]+)":$`).FindAllStringSubmatch(string(code), -1) {
+			found++
+			if !regexp.MustCompile(`(?m)^\s*` + option[1] + `\b`).MatchString(all.String()) {
+				t.Errorf("no golden file shows the option %s of %s", option[1], source)
+			}
+		}
+	}
+	if found < 80 {
+		t.Errorf("found %d options only", found)
 	}
 }
