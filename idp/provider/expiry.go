@@ -69,7 +69,8 @@ func (p *Provider) expireSlot(ctx context.Context, slot int64) error {
 			after = record.ID
 			h, err := decodeRequest(record)
 			if err != nil {
-				return err
+				p.logUnreadable(record, err)
+				continue
 			}
 			if h.State != StatePending || h.stateAt(p.now()) != StateExpired {
 				continue

@@ -88,8 +88,12 @@ func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
 		for _, record := range stored {
 			after = record.ID
 			h, err := decodeRequest(record)
+			if err == nil && h.Callback == nil {
+				err = errors.New("it owes nothing")
+			}
 			if err != nil {
-				return 0, err
+				p.logUnreadable(record, err)
+				continue
 			}
 			due := time.UnixMilli(h.Callback.Next).Sub(p.now())
 			if due > 0 {
@@ -111,6 +115,12 @@ func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
 			return next, nil
 		}
 	}
+}
+
+// logUnreadable tells of a record that work in the background leaves out: what is
+// wrong with one is not to stop what is done for all others.
+func (p *Provider) logUnreadable(record *store.Record, err error) {
+	p.log.Error("leaving out a request that can not be read", zap.String("request", record.ID), zap.Error(err))
 }
 
 // finish delivers, and is not broken off by Close: if a client has been called and
