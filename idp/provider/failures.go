@@ -12,7 +12,7 @@ import (
 func (p *Provider) admit(r *http.Request, f *form) (*client, error) {
 	source := p.source(r)
 	now := p.now()
-	if source != "" && p.limiter.has(now, bucket{kind: bucketSourceFailures, source: source}) {
+	if source != "" && p.hasFailed(r, f, source, now) {
 		err := p.checkFailures(r, f, source, now)
 		if err != nil {
 			return nil, err
@@ -29,6 +29,13 @@ func (p *Provider) admit(r *http.Request, f *form) (*client, error) {
 		return nil, tooManyFailures(wait).because(err)
 	}
 	return nil, err
+}
+
+// hasFailed reports whether somebody at the address, or the client from there, has
+// failed lately. Either may be forgotten long before the other, or not be counted.
+func (p *Provider) hasFailed(r *http.Request, f *form, source string, now time.Time) bool {
+	return p.limiter.has(now, bucket{kind: bucketSourceFailures, source: source}) ||
+		p.limiter.has(now, p.failures(r, f, source))
 }
 
 func tooManyFailures(wait time.Duration) *oauthError {

@@ -90,6 +90,27 @@ func TestFailuresOfUnknownSource(t *testing.T) {
 	w.begin("other", "wrong", "", "bob").want(t, 401, "invalid_client")
 }
 
+// The limit of a client holds also when its address has long recovered, or is not
+// counted at all: a right guess beyond it must not get through.
+func TestFailuresOfAClientOutlastThoseOfTheAddress(t *testing.T) {
+	for name, limits := range map[string]provider.Limits{
+		"recovered":   {},
+		"not counted": {SourceFailures: provider.Rate{Burst: -1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := limitedWorld(t, limits)
+			for range 6 {
+				w.begin("gateway", "wrong", "192.0.2.1", "bob").want(t, 401, "invalid_client")
+			}
+			w.clock.advance(7 * time.Second) // of ten for the next attempt
+			w.begin("gateway", secret1, "192.0.2.1", "bob").wantRetryAfter(t, "3")
+			w.begin("gateway", secret1, "192.0.2.2", "bob").want(t, 200, "")
+			w.clock.advance(3 * time.Second)
+			w.begin("gateway", secret1, "192.0.2.1", "bob").want(t, 200, "")
+		})
+	}
+}
+
 // One address can't go through the ids of all clients.
 func TestFailuresOverAllClients(t *testing.T) {
 	w := limitedWorld(t, provider.Limits{SourceFailures: provider.Rate{Burst: 30, Per: time.Minute}})
