@@ -1,6 +1,7 @@
 package caddyciba
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -47,6 +48,11 @@ type gate struct {
 	exclusive bool
 
 	rest rest
+
+	// stop ends the goroutine that settles now and then; stopped is closed when
+	// it has ended.
+	stop    context.CancelFunc
+	stopped chan struct{}
 
 	// reports belongs to the newest configuration that has started.
 	reports atomic.Pointer[reporter]
@@ -188,6 +194,7 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 		Client:   client,
 		Store:    g.store,
 		Instance: process,
+		Alive:    served,
 		Logger:   zap.New(followingCore{gate: g}),
 		Observe:  g.observe,
 	})
@@ -195,11 +202,26 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 		_ = g.store.Release()
 		return nil, err
 	}
+	life, stop := context.WithCancel(context.Background())
+	g.stop, g.stopped = stop, make(chan struct{})
+	go g.settleRegularly(life)
 	return g, nil
+}
+
+// served reports whether any gate of this process has a transaction.
+func served(id string) bool {
+	found := false
+	gates.Range(func(_, value any) bool {
+		found = value.(*gate).engine.Serves(id)
+		return !found
+	})
+	return found
 }
 
 // Destruct implements caddy.Destructor: nobody uses the gate any more.
 func (g *gate) Destruct() error {
+	g.stop()
+	<-g.stopped
 	g.http.CloseIdleConnections()
 	return g.store.Release()
 }

@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/caddyciba/stepup"
 )
 
 const (
@@ -15,36 +16,42 @@ const (
 	// next request tries to settle what is left.
 	settleInterval = time.Second
 
+	// settleAgain is the time between two times that it has worked.
+	settleAgain = time.Minute
+
 	// settleLogInterval keeps a store that stays down from filling the log.
 	settleLogInterval = time.Minute
 )
 
-// A rest is what an earlier process has left behind, until it is settled.
+// A rest is what processes that have ended have left behind, and the end of
+// transactions that the store has not taken.
 type rest struct {
-	settled atomic.Bool
-
-	mu     sync.Mutex
-	tried  time.Time
-	logged time.Time
+	mu      sync.Mutex
+	settled time.Time // the last time that it worked
+	tried   time.Time
+	logged  time.Time
 }
 
-// settleRest settles what an earlier process has left behind, until that has
-// worked once: what was being sent when that process ended is in doubt now. It
-// runs when a configuration starts, and with requests while the store is down.
-// Nobody waits for somebody else who is at it.
+// settleRest settles what others have left behind: what was being sent when a
+// process ended is in doubt now. It runs when a configuration starts, with
+// requests while the store is down, and every minute, as another process that
+// uses the store can end at any time. Nobody waits for somebody else who is at it.
 func (g *gate) settleRest(ctx context.Context) {
-	if g.rest.settled.Load() || !g.rest.mu.TryLock() {
+	if !g.rest.mu.TryLock() {
 		return
 	}
 	defer g.rest.mu.Unlock()
 	now := time.Now()
-	if now.Sub(g.rest.tried) < settleInterval {
+	if now.Sub(g.rest.tried) < settleInterval || now.Sub(g.rest.settled) < settleAgain {
 		return
 	}
 	g.rest.tried = now
 	err := g.settle(ctx)
 	if err == nil {
-		g.rest.settled.Store(true)
+		g.rest.settled = now
+		return
+	}
+	if ctx.Err() != nil {
 		return
 	}
 	if now.Sub(g.rest.logged) < settleLogInterval {
@@ -55,6 +62,21 @@ func (g *gate) settleRest(ctx context.Context) {
 		zap.String("issuer", g.issuer), zap.Error(err))
 }
 
+// settleRegularly settles where no requests come, until its context ends.
+func (g *gate) settleRegularly(ctx context.Context) {
+	defer close(g.stopped)
+	ticker := time.NewTicker(settleAgain)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			g.settleRest(ctx)
+		}
+	}
+}
+
 // settle ends the transactions of dead processes, and names them in the log.
 func (g *gate) settle(ctx context.Context) error {
 	found, err := g.engine.Journal().Recover(ctx, g.exclusive)
@@ -62,6 +84,12 @@ func (g *gate) settle(ctx context.Context) error {
 	for _, id := range found.InDoubt {
 		logger.Error("a request was being sent when its process ended; whether it was carried out is not known, and it is not sent again",
 			zap.String("transaction", id), zap.String("issuer", g.issuer))
+		t, err := g.engine.Journal().Get(ctx, id)
+		if err != nil {
+			logger.Warn("no event was emitted for a transaction in doubt", zap.String("transaction", id), zap.Error(err))
+			continue
+		}
+		g.observe(stepup.Event{Type: stepup.EventInDoubt, Time: time.Now(), Route: t.Route, Transaction: t, Problem: t.Problem})
 	}
 	if len(found.Failed) > 0 {
 		logger.Warn("requests were waiting for approval when their process ended; nothing was sent",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -47,6 +48,10 @@ type Config struct {
 	// Instance names this process in the journal; see JournalConfig.Instance.
 	Instance string
 
+	// Alive is JournalConfig.Alive, for processes with several gates. Default:
+	// Gate.Serves of this gate.
+	Alive func(id string) bool
+
 	// Retention is how long ended transactions are kept. Default: 30 days.
 	Retention time.Duration
 
@@ -82,6 +87,7 @@ type Gate struct {
 	journal   *Journal
 	occupancy *occupancy
 	door      *door
+	serving   sync.Map // ids of transactions
 	delay     time.Duration
 	now       func() time.Time
 	log       *zap.Logger
@@ -93,26 +99,29 @@ func New(cfg Config) (*Gate, error) {
 	if cfg.Client == nil {
 		return nil, errors.New("gate needs a client")
 	}
+	g := &Gate{}
+	if cfg.Alive == nil {
+		cfg.Alive = g.Serves
+	}
 	journal, err := NewJournal(JournalConfig{
 		Store:     cfg.Store,
 		Instance:  cfg.Instance,
 		Retention: cfg.Retention,
+		Alive:     cfg.Alive,
 		Now:       cfg.Now,
 		Rand:      cfg.Rand,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening journal: %w", err)
 	}
-	g := &Gate{
-		client:    cfg.Client,
-		journal:   journal,
-		occupancy: newOccupancy(cfg.Limits),
-		door:      newDoor(),
-		delay:     cfg.UnavailableDelay,
-		now:       journal.cfg.Now,
-		log:       cfg.Logger,
-		observe:   cfg.Observe,
-	}
+	g.client = cfg.Client
+	g.journal = journal
+	g.occupancy = newOccupancy(cfg.Limits)
+	g.door = newDoor()
+	g.delay = cfg.UnavailableDelay
+	g.now = journal.cfg.Now
+	g.log = cfg.Logger
+	g.observe = cfg.Observe
 	if g.delay <= 0 {
 		g.delay = defaultUnavailableDelay
 	}
@@ -127,6 +136,12 @@ func New(cfg Config) (*Gate, error) {
 
 // Journal returns the journal, for listing and recovery.
 func (g *Gate) Journal() *Journal { return g.journal }
+
+// Serves reports whether a request of this gate has the transaction at this time.
+func (g *Gate) Serves(id string) bool {
+	_, found := g.serving.Load(id)
+	return found
+}
 
 // Held returns the number of requests that are held now, and the bytes of their
 // bodies.
@@ -160,5 +175,10 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, rt *Route, next Nex
 		visit:   visit,
 		arrived: g.now(),
 	}
+	defer func() {
+		if h.entry != nil {
+			g.serving.Delete(h.entry.ID)
+		}
+	}()
 	return h.serve()
 }

@@ -213,6 +213,7 @@ func (h *hold) begin() error {
 		return storeRefusal(err)
 	}
 	h.entry = entry
+	h.gate.serving.Store(entry.ID, true)
 	return nil
 }
 

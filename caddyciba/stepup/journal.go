@@ -51,6 +51,11 @@ type JournalConfig struct {
 	// in doubt, which stay. Default: 30 days.
 	Retention time.Duration
 
+	// Alive reports of a transaction of this instance that somebody is at work on
+	// it, so that Recover leaves it alone however long that takes. It is called by
+	// any goroutine. Default: only deadlines count.
+	Alive func(id string) bool
+
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 

@@ -69,6 +69,9 @@ func (j *Journal) isDead(t *Transaction, exclusive bool) bool {
 	if exclusive && t.Instance != j.cfg.Instance {
 		return true
 	}
+	if t.Instance == j.cfg.Instance && j.cfg.Alive != nil && j.cfg.Alive(t.ID) {
+		return false
+	}
 	return j.cfg.Now().After(t.Deadline.Add(recoveryMargin))
 }
 
