@@ -7,12 +7,10 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // accessTokenType is the typ header of RFC 9068 section 2.1.
-const accessTokenType jose.ContentType = "at+jwt"
+const accessTokenType = "at+jwt"
 
 // accessTokenClaims are the claims of RFC 9068 section 2.2.
 type accessTokenClaims struct {
@@ -70,13 +68,13 @@ func (p *Provider) accessToken(set *keySet, i issue, now time.Time) (string, err
 	}
 	extra := p.resourceClaims(i.user, i.scope)
 	if len(extra) == 0 {
-		return signJWT(key.access, claims)
+		return key.access.sign(claims)
 	}
 	merged, err := mergeClaims(extra, claims)
 	if err != nil {
 		return "", err
 	}
-	return signJWT(key.access, merged)
+	return key.access.sign(merged)
 }
 
 // audienceOf returns the resource servers that a token is for, and the issuer
@@ -136,7 +134,7 @@ func (p *Provider) checkAccessToken(set *keySet, token string) (*accessTokenClai
 	if err != nil {
 		return nil, err
 	}
-	if jwt.header.Typ != string(accessTokenType) {
+	if jwt.header.Typ != accessTokenType {
 		return nil, errors.New("JWT is not an access token")
 	}
 	err = jwt.verify(set.public, signingAlgs)

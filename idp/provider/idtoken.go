@@ -55,7 +55,7 @@ func (p *Provider) idToken(set *keySet, i issue, accessToken string, now time.Ti
 	if i.pushed && i.refresh != "" {
 		claims.RTHash = leftHash(alg, i.refresh)
 	}
-	return signJWT(key.id, claims)
+	return key.id.sign(claims)
 }
 
 // leftHash is the left half of the hash of a token, as in at_hash. The hash is the

@@ -46,8 +46,8 @@ const (
 type signingKey struct {
 	alg    string
 	public jose.JSONWebKey
-	id     jose.Signer // for ID Tokens, typ JWT
-	access jose.Signer // for access tokens, typ at+jwt
+	id     *jwtSigner // for ID Tokens
+	access *jwtSigner // for access tokens
 }
 
 // keySet is all keys of ours at one time. It is not changed once it is made.
@@ -342,11 +342,11 @@ func (p *Provider) openKey(alg string, entry keyEntry) (*signingKey, error) {
 		return nil, err
 	}
 	key := &signingKey{alg: alg, public: public}
-	key.id, err = newSigner(alg, jwk, "JWT")
+	key.id, err = newJWTSigner(alg, jwk, "JWT", p.cfg.Rand)
 	if err != nil {
 		return nil, err
 	}
-	key.access, err = newSigner(alg, jwk, accessTokenType)
+	key.access, err = newJWTSigner(alg, jwk, accessTokenType, p.cfg.Rand)
 	if err != nil {
 		return nil, err
 	}
@@ -358,32 +358,4 @@ func checkKey(alg string, entry keyEntry, public jose.JSONWebKey) error {
 		return errors.New("key is not what its record says")
 	}
 	return nil
-}
-
-func newSigner(alg string, jwk jose.JSONWebKey, typ jose.ContentType) (jose.Signer, error) {
-	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: jose.JSONWebKey{Key: jwk.Key, KeyID: jwk.KeyID}},
-		(&jose.SignerOptions{}).WithType(typ),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("making signer: %w", err)
-	}
-	return signer, nil
-}
-
-// signJWT signs claims as a compact JWT.
-func signJWT(signer jose.Signer, claims any) (string, error) {
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return "", fmt.Errorf("encoding claims: %w", err)
-	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("signing token: %w", err)
-	}
-	token, err := jws.CompactSerialize()
-	if err != nil {
-		return "", fmt.Errorf("serializing token: %w", err)
-	}
-	return token, nil
 }

@@ -16,13 +16,20 @@ import (
 // starts at the same time at most as many remain as the limits allow, on any
 // number of nodes, since the last one to be written sees all others.
 func (p *Provider) checkPending(ctx context.Context, clientID, subject, own string) error {
-	held, err := p.pending(ctx, subject, maxPendingListed)
+	stored, err := p.listPending(ctx, subject, maxPendingListed)
 	if err != nil {
 		return unavailable(err)
 	}
 	room := 1 // for the request that is not written yet
 	if own != "" {
 		room = 0
+	}
+	if len(stored)+room <= min(p.cfg.MaxPendingPerUser, p.cfg.MaxPendingPerUserAndClient) {
+		return nil // whosever they are
+	}
+	held, err := p.decodePending(stored)
+	if err != nil {
+		return unavailable(err)
 	}
 	sameClient := 0
 	for _, h := range held {
@@ -71,24 +78,29 @@ func (p *Provider) checkPrompts(ctx context.Context, subject string) error {
 	}
 	now := p.now()
 	window := p.promptWindow(now)
-	count := 0
-	oldest := now
+	var stored []*store.Record
 	for _, w := range []int64{window, window - 1} {
-		stored, err := p.cfg.Store.List(ctx, kindRequest, promptedIndex(subject, w), "", promptBatch)
+		found, err := p.cfg.Store.List(ctx, kindRequest, promptedIndex(subject, w), "", promptBatch)
 		if err != nil {
 			return unavailable(fmt.Errorf("listing requests for the user: %w", err))
 		}
-		for _, record := range stored {
-			h, err := decodeRequest(record)
-			if err != nil {
-				return err
-			}
-			made := time.UnixMilli(h.Created)
-			if made.After(now.Add(-rate.Per)) {
-				count++
-				if made.Before(oldest) {
-					oldest = made
-				}
+		stored = append(stored, found...)
+	}
+	if len(stored) < rate.Burst {
+		return nil // whenever they were made
+	}
+	count := 0
+	oldest := now
+	for _, record := range stored {
+		h, err := decodeRequest(record)
+		if err != nil {
+			return err
+		}
+		made := time.UnixMilli(h.Created)
+		if made.After(now.Add(-rate.Per)) {
+			count++
+			if made.Before(oldest) {
+				oldest = made
 			}
 		}
 	}

@@ -104,6 +104,15 @@ func (p *Provider) Pending(ctx context.Context, subject string) ([]*Request, err
 
 // pending returns the undecided requests of a subject, oldest first.
 func (p *Provider) pending(ctx context.Context, subject string, limit int) ([]*heldRequest, error) {
+	stored, err := p.listPending(ctx, subject, limit)
+	if err != nil {
+		return nil, err
+	}
+	return p.decodePending(stored)
+}
+
+// listPending returns the records of what may be undecided requests of a subject.
+func (p *Provider) listPending(ctx context.Context, subject string, limit int) ([]*store.Record, error) {
 	if !isSubject(subject) {
 		return nil, nil
 	}
@@ -111,6 +120,11 @@ func (p *Provider) pending(ctx context.Context, subject string, limit int) ([]*h
 	if err != nil {
 		return nil, fmt.Errorf("listing pending requests: %w", err)
 	}
+	return stored, nil
+}
+
+// decodePending returns those of the requests that are undecided, oldest first.
+func (p *Provider) decodePending(stored []*store.Record) ([]*heldRequest, error) {
 	now := p.now()
 	var held []*heldRequest
 	for _, record := range stored {
