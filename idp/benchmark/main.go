@@ -47,7 +47,7 @@ func main() {
 	flag.IntVar(&s.requests, "requests", 2000, "requests in each round and for each side")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds that count; one more warms up")
 	flag.IntVar(&s.workers, "workers", 16, "requests on their way at a time")
-	flag.IntVar(&s.users, "users", 20000, "customers, who are asked one after the other")
+	flag.IntVar(&s.users, "users", 5000, "customers, who are asked one after the other")
 	flag.BoolVar(&s.peerJWT, "peer-jwt", false, "let the peer sign its access tokens, too, as ours always are")
 	flag.BoolVar(&s.check, "check", false, "fail if the provider misses its floors")
 	flag.Parse()
