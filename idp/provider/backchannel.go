@@ -51,7 +51,7 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	f, err := readForm(r)
+	f, err := readForm(w, r)
 	if err != nil {
 		return err
 	}

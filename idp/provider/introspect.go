@@ -35,7 +35,7 @@ type introspection struct {
 // its own tokens, and a resource server about those that are meant for it; all
 // other tokens are simply not active.
 func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(r)
+	f, err := readForm(w, r)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,13 @@ package provider
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -14,6 +16,12 @@ import (
 const (
 	maxBody       = 64 << 10
 	maxParameters = 64
+
+	// smallBody is for what memory is set aside before it has come.
+	smallBody = 4 << 10
+
+	// bodyTime is how long a body may take.
+	bodyTime = 10 * time.Second
 )
 
 // form holds the parameters of one request body.
@@ -50,7 +58,7 @@ func (f *form) all(name string) []string {
 // readForm reads the body of a POST as application/x-www-form-urlencoded. It
 // takes one reading of each byte only: what two parsers could read differently is
 // refused (CIBA Core 1.0 section 13; RFC 6749 section 3.2).
-func readForm(r *http.Request) (*form, error) {
+func readForm(w http.ResponseWriter, r *http.Request) (*form, error) {
 	err := checkFormHeaders(r)
 	if err != nil {
 		return nil, err
@@ -58,9 +66,20 @@ func readForm(r *http.Request) (*form, error) {
 	if r.ContentLength > maxBody {
 		return nil, tooLarge()
 	}
+	// A client that sends its body byte by byte must not hold a connection for long.
+	// If it does, the deadline stays, and ends the connection.
+	control := http.NewResponseController(w)
+	err = control.SetReadDeadline(time.Now().Add(bodyTime))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, unavailable(fmt.Errorf("setting read deadline: %w", err))
+	}
 	body, err := readAll(r.Body, r.ContentLength)
 	if err != nil {
 		return nil, err
+	}
+	err = control.SetReadDeadline(time.Time{})
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, unavailable(fmt.Errorf("clearing read deadline: %w", err))
 	}
 	return parseForm(body)
 }
@@ -100,7 +119,7 @@ func readAll(body io.Reader, length int64) ([]byte, error) {
 	if body == nil {
 		return nil, nil
 	}
-	if length > 0 {
+	if length > 0 && length <= smallBody {
 		data := make([]byte, length)
 		_, err := io.ReadFull(body, data)
 		if err != nil {
@@ -114,6 +133,9 @@ func readAll(body io.Reader, length int64) ([]byte, error) {
 	}
 	if len(data) > maxBody {
 		return nil, tooLarge()
+	}
+	if length > 0 && int64(len(data)) != length {
+		return nil, badRequest("The request body is incomplete.")
 	}
 	return data, nil
 }

@@ -22,7 +22,7 @@ const kindRevoked = "idp.revoked"
 // or another client's, is answered like what was revoked, as section 2.2 says for
 // invalid tokens.
 func (p *Provider) serveRevoke(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(r)
+	f, err := readForm(w, r)
 	if err != nil {
 		return err
 	}

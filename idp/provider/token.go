@@ -28,7 +28,7 @@ var grants = map[string]grant{
 
 // serveToken is the token endpoint.
 func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) error {
-	f, err := readForm(r)
+	f, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
