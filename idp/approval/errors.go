@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -22,6 +23,9 @@ var (
 
 // maxForm bounds a posted form, in bytes.
 const maxForm = 16 << 10
+
+// formTime is how long a posted form may take to come.
+const formTime = 10 * time.Second
 
 // problemView is what the page for an error shows: what the person can do, and
 // in small print a code for support.
@@ -88,10 +92,17 @@ func (a *App) fail(w http.ResponseWriter, r *http.Request, err error) {
 	a.refuse(w, r, nil, http.StatusServiceUnavailable, err)
 }
 
-// parseForm reads a posted form and answers itself when it cannot.
+// parseForm reads a posted form and answers itself when it cannot. A form that comes
+// byte by byte does not hold a connection for long: the deadline stays when it fails.
 func (a *App) parseForm(w http.ResponseWriter, r *http.Request) bool {
+	control := http.NewResponseController(w)
+	err := control.SetReadDeadline(time.Now().Add(formTime))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		a.fail(w, r, err)
+		return false
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	err := r.ParseForm()
+	err = r.ParseForm()
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -99,6 +110,11 @@ func (a *App) parseForm(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	case err != nil:
 		a.refuse(w, r, nil, http.StatusBadRequest, errFormRead)
+		return false
+	}
+	err = control.SetReadDeadline(time.Time{})
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		a.fail(w, r, err)
 		return false
 	}
 	return true
