@@ -19,7 +19,7 @@ import (
 //
 // Refused in the path: anything but the characters of RFC 3986 section 3.3
 // without ";"; dot segments and empty segments ("//"); a segment with a dot at
-// its end or a space at either; an escape of a character that needs none (as in
+// its end, a space at either or "(" at its beginning; an escape of a character that needs none (as in
 // "%2e" or "%74"), of a slash, backslash, ";", "?" or "#", of a control, or of
 // a percent sign that would make an escape again ("%2525"); escapes that are no
 // valid UTF-8 (overlong forms among them); and escaped letters that fold into
@@ -239,6 +239,11 @@ func segmentProblem(segment string) string {
 		i += 2
 	}
 	text := string(decoded)
+	if strings.HasPrefix(text, "(") {
+		// ASP.NET drops segments such as "(S(x))" from the path, so that the rest
+		// is another path there. RFC 3986 allows them.
+		return "The path has a segment that begins with a parenthesis"
+	}
 	if strings.HasSuffix(text, ".") {
 		return "The path has a dot segment or a segment that ends with a dot"
 	}

@@ -322,3 +322,13 @@ func TestTargetComesFirst(t *testing.T) {
 		t.Errorf("problem is %s", b.lastRefusal().Problem)
 	}
 }
+
+// Threat T08: ASP.NET takes "(S(x))" out of the path before it routes.
+func TestSegmentThatIsDropped(t *testing.T) {
+	for target, ok := range map[string]bool{"/(S(x))/transfers": false, "/a/(x)": false, "/%28S(x))/transfers": false, "/a(1)": true, "/Users('a')": true} {
+		err := CheckTarget(httptest.NewRequest("GET", target, nil))
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+}
