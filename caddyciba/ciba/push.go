@@ -104,6 +104,7 @@ func (c *Client) receive(ctx context.Context, p *Pending, check Check) (*Tokens,
 		}
 		err := c.checkTokens(o.tokens, check, "wait")
 		if err != nil {
+			c.discard(ctx, o.tokens)
 			return nil, err
 		}
 		return o.tokens, nil

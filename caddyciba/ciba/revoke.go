@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Revoke withdraws a token at the provider (RFC 7009). hint is
@@ -23,6 +24,21 @@ func (c *Client) Revoke(ctx context.Context, token, hint string) error {
 // returns.
 func (c *Client) Cancel(ctx context.Context, p *Pending) error {
 	return c.withdraw(ctx, "cancel", p.AuthReqID, "auth_req_id")
+}
+
+// discardTimeout bounds the time for giving back what cannot be used.
+const discardTimeout = 3 * time.Second
+
+// discard gives tokens back that do not satisfy the check, so that nobody can use
+// them. The refresh token goes first, as it is good for more. It is a courtesy:
+// the tokens are not used here whatever comes of it.
+func (c *Client) discard(ctx context.Context, t *Tokens) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardTimeout)
+	defer cancel()
+	if t.RefreshToken != "" {
+		_ = c.Revoke(ctx, t.RefreshToken, "refresh_token")
+	}
+	_ = c.Revoke(ctx, t.AccessToken, "access_token")
 }
 
 func (c *Client) withdraw(ctx context.Context, op, token, hint string) error {

@@ -44,3 +44,18 @@ func TestRevokeFailures(t *testing.T) {
 	op.on("/.well-known/openid-configuration", sends(200, md))
 	wantCode(t, without.Revoke(t.Context(), "token-1", ""), CodeUnsupported)
 }
+
+// Tokens that fail the check are given back, the refresh token first.
+func TestWaitDiscardsTokens(t *testing.T) {
+	c, op := newTestClient(t, nil)
+	c.discard(t.Context(), &Tokens{AccessToken: "access-1", RefreshToken: "refresh-1"})
+	calls := op.seen("/revoke")
+	if len(calls) != 2 || calls[0].form.Get("token") != "refresh-1" || calls[1].form.Get("token") != "access-1" {
+		t.Fatalf("sent %+v", calls)
+	}
+	_, err := c.Wait(t.Context(), start(t, c), Check{Subject: "somebody else"}, nil)
+	wantCode(t, err, Code(err))
+	if !IsMismatch(err) || len(op.seen("/revoke")) < 3 {
+		t.Errorf("error %v, %d revocations", err, len(op.seen("/revoke")))
+	}
+}

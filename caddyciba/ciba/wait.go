@@ -36,6 +36,9 @@ func (c *Client) Wait(ctx context.Context, p *Pending, check Check, onPoll func(
 		tokens, err := c.poll(ctx, p, "wait")
 		if err == nil {
 			err = c.checkTokens(tokens, check, "wait")
+			if err != nil {
+				c.discard(ctx, tokens)
+			}
 		}
 		if onPoll != nil {
 			onPoll(attempt, err)
