@@ -195,8 +195,10 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 		Store:    g.store,
 		Instance: process,
 		Alive:    served,
-		Logger:   zap.New(followingCore{gate: g}),
-		Observe:  g.observe,
+		// Whatever max_body lets in, one request of a caller has room.
+		Limits:  stepup.Limits{HeldBytesPerCaller: maxMaxBody},
+		Logger:  zap.New(followingCore{gate: g}),
+		Observe: g.observe,
 	})
 	if err != nil {
 		_ = g.store.Release()
