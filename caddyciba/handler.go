@@ -88,8 +88,7 @@ type Handler struct {
 	// Placeholders are filled in for each request; a request for which one of
 	// them is unknown or empty is refused, and so is one whose message has
 	// characters or a length that the customer may not see as they are.
-	// Default: method, host and path of the request, or method and host alone
-	// where the path is long.
+	// Default: method, host and path of the request.
 	Message string `json:"message,omitempty"`
 
 	// Scope is what the access token is to be good for. `openid` is added when

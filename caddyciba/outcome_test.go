@@ -39,3 +39,17 @@ func TestNobodyBehindTheGate(t *testing.T) {
 		t.Errorf("got %+v", other)
 	}
 }
+
+// The default message is shown in full or not at all, and the error routes know
+// no more than callers may.
+func TestLongPathIsRefused(t *testing.T) {
+	op, b := newFakeOP(t), newBank(t)
+	s := startSite(t, memoryStore, fmt.Sprintf("ciba %s {\n\tcustomer alice\n}\nreverse_proxy %s\nhandle_errors {\n\trespond \"{err.message}\"\n}", op.URL, b.addr()))
+	got := s.post("/"+strings.Repeat("a", 128), transfer)
+	if got.status != http.StatusUnprocessableEntity || len(op.started()) != 0 {
+		t.Errorf("got %+v", got)
+	}
+	if got.body == "" || strings.Contains(got.body, "transaction-not-readable") {
+		t.Errorf("the error route says %q", got.body)
+	}
+}

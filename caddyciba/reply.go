@@ -29,7 +29,8 @@ func refuse(w http.ResponseWriter, r *http.Request, refusal *stepup.Refusal) err
 		return nil
 	}
 
-	cause := caddyhttp.Error(refusal.Status, refusal)
+	// The routes get what callers may know; the cause is for the log alone.
+	cause := caddyhttp.Error(refusal.Status, errors.New(refusal.Title+": "+refusal.Detail))
 	failed := srv.Errors.WithError(original(r), cause)
 	answer := &errorAnswer{ResponseWriter: w}
 	stepup.SetProblemHeaders(w, r, refusal)

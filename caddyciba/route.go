@@ -107,20 +107,13 @@ func callerOf(ctx context.Context, repl *caddy.Replacer, user string) string {
 	return ""
 }
 
-// maxPlainMessage leaves room for the digest behind a message.
-const maxPlainMessage = 100
-
 // plainMessage says what a request is about where the operator has not: method,
-// host and path. A path that is too long to be shown in full is left out. The
-// query always is, because some APIs keep secrets there; the approval is bound
+// host and path. The engine refuses one that is too long to be shown in full. The
+// query is left out, because some APIs keep secrets there; the approval is bound
 // to it all the same.
 func plainMessage(s *stepup.Snapshot) string {
-	message := s.Method() + " " + s.Host()
 	path, _, _ := strings.Cut(s.Target(), "?")
-	if len(message)+len(path) > maxPlainMessage {
-		return message
-	}
-	return message + path
+	return s.Method() + " " + s.Host() + path
 }
 
 // nobody reports whether a customer is missing because the server has not said

@@ -48,9 +48,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	})
 	refusal, ok := asRefusal(err)
 	if ok {
+		h.logCause(refusal)
 		return refuse(w, r, refusal)
 	}
 	return err
+}
+
+// logCause tells operators why a request was refused. Callers do not get to know.
+func (h *Handler) logCause(refusal *stepup.Refusal) {
+	if refusal.Err == nil {
+		return
+	}
+	level := zap.WarnLevel
+	if refusal.Status >= http.StatusInternalServerError {
+		level = zap.ErrorLevel
+	}
+	h.logger.Log(level, "request was refused", zap.String("problem", string(refusal.Problem)),
+		zap.String("transaction", refusal.Transaction), zap.Error(refusal.Err))
 }
 
 // approvedKey is the context key of an approved request on its way to the
