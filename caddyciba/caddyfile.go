@@ -23,6 +23,8 @@ func init() {
 	// Behind everything that says who calls and everything that changes the
 	// request, in front of everything that answers it.
 	httpcaddyfile.RegisterDirectiveOrder("ciba", httpcaddyfile.Before, "invoke")
+	httpcaddyfile.RegisterHandlerDirective("ciba_strict_target", parseStrictTarget)
+	httpcaddyfile.RegisterDirectiveOrder("ciba_strict_target", httpcaddyfile.Before, "invoke")
 }
 
 // parseDirective reads the directive. Syntax:

@@ -2,6 +2,7 @@ package caddyciba
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"go.uber.org/zap"
@@ -60,7 +61,10 @@ func (h *Handler) logCause(refusal *stepup.Refusal) {
 		return
 	}
 	level := zap.WarnLevel
-	if refusal.Status >= http.StatusInternalServerError {
+	switch {
+	case errors.Is(refusal.Err, stepup.ErrDrained):
+		level = zap.InfoLevel // nobody has to look into an orderly end
+	case refusal.Status >= http.StatusInternalServerError:
 		level = zap.ErrorLevel
 	}
 	h.logger.Log(level, "request was refused", zap.String("problem", string(refusal.Problem)),

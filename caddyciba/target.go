@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyciba/gateway/caddyciba/stepup"
@@ -70,5 +72,44 @@ func (s *StrictTarget) removable(ctx context.Context) []string {
 	})
 }
 
-// Interface guard
-var _ caddyhttp.MiddlewareHandler = (*StrictTarget)(nil)
+// parseStrictTarget reads the directive for sites whose gates are inside handle
+// or route, where the ciba directive can check the requests of that block only.
+func parseStrictTarget(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	s := new(StrictTarget)
+	err := s.UnmarshalCaddyfile(h.Dispenser)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// UnmarshalCaddyfile reads the directive. Syntax:
+//
+//	ciba_strict_target {
+//		remove_headers <names...>
+//	}
+func (s *StrictTarget) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for d.NextBlock(0) {
+		if d.Val() != "remove_headers" {
+			return d.Errf("unrecognized option '%s'", d.Val())
+		}
+		if s.RemoveHeaders != nil {
+			return d.Err("remove_headers already specified")
+		}
+		s.RemoveHeaders = d.RemainingArgs()
+		if len(s.RemoveHeaders) == 0 {
+			return d.ArgErr()
+		}
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyhttp.MiddlewareHandler = (*StrictTarget)(nil)
+	_ caddyfile.Unmarshaler       = (*StrictTarget)(nil)
+)

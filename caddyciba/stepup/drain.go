@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// errDrained is the cause of what ends because the process does.
-var errDrained = errors.New("gate is being drained")
+// ErrDrained is the cause of what ends because the process does.
+var ErrDrained = errors.New("gate is being drained")
 
 // drainRetryAfter is when a caller may try again: by then another process has
 // taken over, or this one is back.
@@ -65,7 +65,7 @@ func newDoor() *door {
 func (d *door) shut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.end(errDrained)
+	d.end(ErrDrained)
 }
 
 func (d *door) open() {
@@ -114,9 +114,9 @@ func (d *door) enter(caller context.Context) (context.Context, *visit) {
 	d.waiting++
 	ctx, end := context.WithCancelCause(caller)
 	if d.shutting.Err() != nil {
-		end(errDrained) // AfterFunc would do it a moment later
+		end(ErrDrained) // AfterFunc would do it a moment later
 	}
-	stop := context.AfterFunc(d.shutting, func() { end(errDrained) })
+	stop := context.AfterFunc(d.shutting, func() { end(ErrDrained) })
 	return ctx, &visit{door: d, stop: stop, end: end}
 }
 
@@ -151,6 +151,9 @@ func (d *door) wake() {
 
 // drained is the refusal of a request that ends because the process does.
 func drained(err error) *Refusal {
+	if !errors.Is(err, ErrDrained) {
+		err = errors.Join(ErrDrained, err)
+	}
 	f := refuse(ProblemUnavailable, "Nothing was sent. The gateway is being restarted; try again.", err)
 	f.RetryAfter = drainRetryAfter
 	return f
