@@ -75,7 +75,6 @@ func TestDPoP(t *testing.T) {
 	})
 	key, other := newProver(t), newProver(t)
 	type m = map[string]any
-	type h = map[jose.HeaderKey]any
 	authReqID, id := w.start()
 	w.mustApprove(id)
 	once := key.proof(w, "/token", nil, nil)
