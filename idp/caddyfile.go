@@ -64,6 +64,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			per_user                    <number> <duration>|off
 //			failures                    <number> <duration>|off
 //			failures_per_source         <number> <duration>|off
+//			cool_down                   <first> [<longest>]|off
 //			pending_per_user            <number>
 //			pending_per_user_and_client <number>
 //			held_polls                  <number>

@@ -35,6 +35,8 @@ func (p *parser) limit(limits *Limits) error {
 		return p.rate(&limits.Failures)
 	case "failures_per_source":
 		return p.rate(&limits.FailuresPerSource)
+	case "cool_down":
+		return p.coolDown(limits)
 	case "pending_per_user":
 		return p.number(&limits.PendingPerUser)
 	case "pending_per_user_and_client":
@@ -67,5 +69,27 @@ func (p *parser) rate(into **Rate) error {
 		return p.Errf("invalid time '%s': %w", args[1], err)
 	}
 	rate.Burst, rate.Per = burst, caddy.Duration(per)
+	return nil
+}
+
+// coolDown reads for how long a client is kept away from a customer who has denied
+// it, after the first denial and at most; or "off".
+func (p *parser) coolDown(limits *Limits) error {
+	args := p.RemainingArgs()
+	limits.CoolDown = new(CoolDown)
+	if len(args) == 1 && args[0] == "off" {
+		limits.CoolDown.First = -1
+		return nil
+	}
+	if len(args) != 1 && len(args) != 2 {
+		return p.ArgErr()
+	}
+	for i, into := range []*caddy.Duration{&limits.CoolDown.First, &limits.CoolDown.Longest}[:len(args)] {
+		d, err := caddy.ParseDuration(args[i])
+		if err != nil || d <= 0 {
+			return p.Errf("invalid time '%s'", args[i])
+		}
+		*into = caddy.Duration(d)
+	}
 	return nil
 }

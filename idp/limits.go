@@ -56,6 +56,10 @@ type Limits struct {
 	// each node. Default: 60 times in 1m.
 	FailuresPerSource *Rate `json:"failures_per_source,omitempty"`
 
+	// For how long a client that a customer has denied may not ask the customer
+	// again. Default: 1m, doubled with each further denial up to 1h.
+	CoolDown *CoolDown `json:"cool_down,omitempty"`
+
 	// How many requests may wait for one customer at a time, over all clients.
 	// Further ones are refused with 429. Default: 5.
 	PendingPerUser int `json:"pending_per_user,omitempty"`
@@ -67,6 +71,44 @@ type Limits struct {
 	// How many polls may be held at a time. Those above are answered at once.
 	// Default: 10000.
 	HeldPolls int `json:"held_polls,omitempty"`
+}
+
+// CoolDown is for how long a client leaves a customer alone who has denied it.
+type CoolDown struct {
+	// The time after one denial. Each further denial doubles it. A negative time
+	// means that there is none. Default: 1m.
+	First caddy.Duration `json:"first,omitempty"`
+
+	// The longest time. When as much has passed without a denial, earlier ones are
+	// forgotten. Default: 1h. At most 24h.
+	Longest caddy.Duration `json:"longest,omitempty"`
+}
+
+// check finds times that do not fit each other.
+func (c *CoolDown) check() error {
+	if c == nil || c.First < 0 {
+		return nil
+	}
+	first, longest := c.First, c.Longest
+	if first == 0 {
+		first = caddy.Duration(time.Minute)
+	}
+	if longest == 0 {
+		longest = caddy.Duration(time.Hour)
+	}
+	if first > longest || longest > caddy.Duration(24*time.Hour) {
+		return fmt.Errorf("limit cool_down is %s at first and %s at most: the first must not be longer, and neither longer than 24h",
+			time.Duration(first), time.Duration(longest))
+	}
+	return nil
+}
+
+// settings is the time as the provider takes it.
+func (c *CoolDown) settings() provider.CoolDown {
+	if c == nil {
+		return provider.CoolDown{}
+	}
+	return provider.CoolDown{First: time.Duration(c.First), Longest: time.Duration(c.Longest)}
 }
 
 // check finds limits outside of their bounds.
@@ -82,6 +124,10 @@ func (l *Limits) check() error {
 		if limit.value < 0 || limit.value > maxLimit {
 			return fmt.Errorf("limit %s is %d, but must be from 1 to %d", limit.name, limit.value, maxLimit)
 		}
+	}
+	err := l.CoolDown.check()
+	if err != nil {
+		return err
 	}
 	for _, limit := range []struct {
 		name string

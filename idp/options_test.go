@@ -52,6 +52,8 @@ func TestJSONOptions(t *testing.T) {
 		`"limits": {"per_user": {"burst": 3, "per": 60000000000}, "per_client": {"burst": -1}}`: "",
 		`"limits": {"per_user": {"burst": 3}}`:                                                  "limit per_user is in 0s",
 		`"limits": {"per_user": {"burst": 3, "per": 660000000000}}`:                             "to 10m0s",
+		`"limits": {"cool_down": {"first": -1}}`:                                                "",
+		`"limits": {"cool_down": {"first": 7200000000000}}`:                                     "limit cool_down is 2h0m0s at first and 1h0m0s at most",
 		`"limits": {"failures": {"per": 60000000000}}`:                                          "limit failures is 0",
 		`"limits": {"per_source": {"burst": 3, "per": 1}}`:                                      "limit per_source",
 		`"key_rotation": -1`:          "",

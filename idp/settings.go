@@ -228,6 +228,7 @@ func (s *settings) provider() (provider.Config, error) {
 		DPoPNonceLifetime:          s.DPoPNonceLifetime,
 		KeyRotation:                s.KeyRotation,
 		Limits:                     s.Limits.rates(),
+		CoolDown:                   s.Limits.CoolDown.settings(),
 		ClientIP:                   clientIP,
 		SigningAlgs:                s.SigningAlgs,
 		EncryptionKeys:             s.EncryptionKeys,

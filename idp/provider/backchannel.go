@@ -66,40 +66,51 @@ func (p *Provider) serveBackchannel(w http.ResponseWriter, r *http.Request) erro
 	if !c.hasGrant(GrantCIBA) && c.DeliveryMode != DeliveryPush {
 		return refuse(codeUnauthorizedClient, "The client may not use CIBA.")
 	}
-	f, err = p.unwrapRequest(ctx, c, f)
+	answer, subject, err := p.begin(r, c, f, received)
 	if err != nil {
-		return err
+		return p.refused(ctx, c, subject, err)
+	}
+	return writeJSON(w, answer)
+}
+
+// begin makes an authentication request of a proven client. Besides an error it
+// returns the subject, if the hint has led to one.
+func (p *Provider) begin(r *http.Request, c *client, f *form, received time.Time) (*authenticationResponse, string, error) {
+	ctx := r.Context()
+	f, err := p.unwrapRequest(ctx, c, f)
+	if err != nil {
+		return nil, "", err
 	}
 	req, err := p.readAuthenticationRequest(ctx, c, f)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	req.received = received
 	user, err := p.resolveHint(ctx, req.hint)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	err = p.checkUserCode(ctx, c, user, f.get("user_code"))
 	if err != nil {
-		return err
+		return nil, user.ID, err
 	}
 	err = c.checkContext(req)
 	if err != nil {
-		return err
+		return nil, user.ID, err
 	}
 	req.bound, err = p.startConfirmation(r, c)
 	if err != nil {
-		return err
+		return nil, user.ID, err
 	}
 	authReqID, err := p.hold(ctx, c, user, req)
 	if err != nil {
-		return err
+		return nil, user.ID, err
 	}
-	answer := authenticationResponse{AuthReqID: authReqID, ExpiresIn: int64(req.lifetime / time.Second)}
+	answer := &authenticationResponse{AuthReqID: authReqID, ExpiresIn: int64(req.lifetime / time.Second)}
 	if c.DeliveryMode != DeliveryPush {
 		answer.Interval = int64(p.cfg.Interval / time.Second)
 	}
-	return writeJSON(w, answer)
+	return answer, user.ID, nil
 }
 
 // readAuthenticationRequest checks the parameters of a request. What it does not
@@ -208,11 +219,15 @@ func (p *Provider) readExpiry(value string) (time.Duration, error) {
 // hold writes the request down and has the user told. It returns the auth_req_id,
 // which exists nowhere else.
 func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authenticationRequest) (string, error) {
-	err := p.checkPending(ctx, c.ID, user.ID, "")
+	err := p.checkGuard(ctx, user.ID, c.ID)
 	if err != nil {
 		return "", err
 	}
-	err = p.checkPrompts(ctx, user.ID)
+	err = p.checkPending(ctx, c.ID, user.ID, "")
+	if err != nil {
+		return "", err
+	}
+	err = p.checkPrompts(ctx, user.ID, c.ID)
 	if err != nil {
 		return "", err
 	}
@@ -273,7 +288,8 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 	}
 	p.log.Info("request held",
 		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
-	p.notify(ctx, p.describe(h))
+	p.raise(ctx, EventRequested, h)
+	p.notify(ctx, h)
 	return authReqID, nil
 }
 
@@ -285,7 +301,7 @@ func (p *Provider) withdraw(ctx context.Context, c *client, h *heldRequest) erro
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
-	cancelErr := p.cancel(ctx, c, h.id)
+	cancelErr := p.takeBack(ctx, h.id, c.ID, "its client has gone, or is asking too much")
 	if cancelErr != nil {
 		return fmt.Errorf("withdrawing request: %w", errors.Join(err, cancelErr))
 	}

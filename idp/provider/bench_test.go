@@ -22,6 +22,7 @@ func benchStores(b *testing.B, run func(b *testing.B, w *world)) {
 		return newWorld(b, func(c *provider.Config) {
 			c.Store = s
 			c.Now = time.Now
+			c.CoolDown.First = -1
 			c.MaxPendingPerUser, c.MaxPendingPerUserAndClient = 1<<30, 1<<30
 			c.Users = manyUsers{}
 		})

@@ -196,6 +196,14 @@ type Config struct {
 	// nothing else opens it. Start logs an error if it is open. Default: false.
 	InsecureTestApprovals bool
 
+	// CoolDown keeps clients away from users who have denied them.
+	CoolDown CoolDown
+
+	// OnEvent, if set, is told of what happens, by the goroutine that has made it
+	// happen, once it is written down. It must not block, and must be safe for
+	// concurrent use. With several nodes, one of them tells.
+	OnEvent func(ctx context.Context, e Event)
+
 	// Limits bound floods of requests and of failed authentications.
 	Limits Limits
 
@@ -234,6 +242,7 @@ func (c Config) withDefaults() Config {
 	setInt(&c.BindingMessageMax, DefaultBindingMessageMax)
 	setInt(&c.MaxPendingPerUser, DefaultMaxPendingPerUser)
 	setInt(&c.MaxPendingPerUserAndClient, DefaultMaxPendingPerUserAndClient)
+	c.CoolDown = c.CoolDown.withDefaults(c.InsecureTestApprovals)
 	c.Limits = c.Limits.withDefaults(c.InsecureTestApprovals)
 	if c.AssertionAudience == "" {
 		c.AssertionAudience = AudienceCore

@@ -23,7 +23,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("a user store is required"))
 	}
 	errs = append(errs, c.validateLifetimes()...)
-	errs = append(errs, c.Limits.validate())
+	errs = append(errs, c.Limits.validate(), c.CoolDown.validate())
 	for _, alg := range c.SigningAlgs {
 		if !isSigningAlg(alg) {
 			errs = append(errs, fmt.Errorf("unknown signing algorithm %q", alg))

@@ -44,6 +44,9 @@ func (p *Provider) grantCIBA(r *http.Request, c *client, f *form) (*tokenRespons
 	}
 	if h.stateAt(p.now()) == StatePending {
 		poll, err := p.throttle(ctx, h)
+		if isSlowDown(err) {
+			p.raise(ctx, EventSlowDown, h)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -144,6 +147,7 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by red
 	}
 	p.log.Info("request redeemed",
 		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+	p.raise(ctx, EventRedeemed, h)
 	return tokens, nil
 }
 

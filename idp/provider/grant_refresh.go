@@ -218,6 +218,7 @@ func (p *Provider) revoke(ctx context.Context, id, reason string) error {
 			r.Revoked = p.now().UnixMilli()
 			r.Refresh = nil
 			r.Callback = nil
+			r.Reported = reason == reasonReported
 		})
 		if errors.Is(err, store.ErrConflict) {
 			continue // a refresh came first; its token must go too
@@ -226,6 +227,7 @@ func (p *Provider) revoke(ctx context.Context, id, reason string) error {
 			return unavailable(err)
 		}
 		p.log.Warn("tokens revoked", zap.String("request", h.id), zap.String("client", h.Client), zap.String("reason", reason))
+		p.raiseBecause(ctx, EventRevoked, h, reason)
 		return nil
 	}
 }

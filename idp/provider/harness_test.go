@@ -127,7 +127,7 @@ func newWorld(t testing.TB, change func(*provider.Config)) *world {
 		Store:  w.store,
 		Users:  w.users,
 		Now:    w.clock.Now,
-		Limits: unlimited,
+		Limits: unlimited, CoolDown: provider.CoolDown{First: -1},
 		Clients: []provider.Client{
 			{
 				ID: "gateway", Name: "Example Bank", SecretHashes: []provider.SecretHash{provider.HashSecret(secret1)},

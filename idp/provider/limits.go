@@ -69,9 +69,10 @@ func promptedIndex(subject string, window int64) store.Index {
 	return store.Index{Name: indexPrompted, Value: subject + "\t" + strconv.FormatInt(window, 10)}
 }
 
-// checkPrompts refuses a request for a user who was asked often enough lately, by
-// whatever clients, on whatever node (threats T4, B65).
-func (p *Provider) checkPrompts(ctx context.Context, subject string) error {
+// checkPrompts refuses a request for a user who was asked often enough lately, on
+// whatever node (threats T4, B65). One client gets half of what all of them get, so
+// that a client gone wild does not shut out the others.
+func (p *Provider) checkPrompts(ctx context.Context, subject, client string) error {
 	rate := p.cfg.Limits.User
 	if !rate.bounds() {
 		return nil
@@ -86,26 +87,49 @@ func (p *Provider) checkPrompts(ctx context.Context, subject string) error {
 		}
 		stored = append(stored, found...)
 	}
-	if len(stored) < rate.Burst {
-		return nil // whenever they were made
+	ownBurst := (rate.Burst + 1) / 2
+	if len(stored) < ownBurst {
+		return nil // whosever they are, and whenever they were made
 	}
-	count := 0
-	oldest := now
+	var all, own prompts
 	for _, record := range stored {
 		h, err := decodeRequest(record)
 		if err != nil {
 			return err
 		}
 		made := time.UnixMilli(h.Created)
-		if made.After(now.Add(-rate.Per)) {
-			count++
-			if made.Before(oldest) {
-				oldest = made
-			}
+		if !made.After(now.Add(-rate.Per)) {
+			continue
+		}
+		all.add(made)
+		if h.Client == client {
+			own.add(made)
 		}
 	}
-	if count < rate.Burst {
-		return nil
+	wait := max(all.wait(now, rate.Burst, rate.Per), own.wait(now, ownBurst, rate.Per))
+	if wait > 0 {
+		return tooMany("The user was asked too often.", wait)
 	}
-	return tooMany("The user was asked too often.", oldest.Add(rate.Per).Sub(now))
+	return nil
+}
+
+// prompts counts requests, and remembers the first of them.
+type prompts struct {
+	count int
+	first time.Time
+}
+
+func (c *prompts) add(made time.Time) {
+	c.count++
+	if c.count == 1 || made.Before(c.first) {
+		c.first = made
+	}
+}
+
+// wait returns how long it takes until there is room for one more, at most.
+func (c *prompts) wait(now time.Time, burst int, per time.Duration) time.Duration {
+	if c.count < burst {
+		return 0
+	}
+	return max(c.first.Add(per).Sub(now), time.Second)
 }

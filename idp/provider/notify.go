@@ -58,11 +58,12 @@ func (b *background) close() {
 // notify tells the application of a new request. It never delays or fails the
 // answer to the client (CIBA Core 1.0 section 7.3): how long a notification takes,
 // or that there was none, would tell who is a customer.
-func (p *Provider) notify(ctx context.Context, r *Request) {
+func (p *Provider) notify(ctx context.Context, h *heldRequest) {
 	if p.cfg.Notify == nil {
 		return
 	}
 	p.background.run(ctx, notifyTimeout, func(ctx context.Context) {
-		p.cfg.Notify(ctx, r)
+		p.cfg.Notify(ctx, p.describe(h))
+		p.raise(ctx, EventNotified, h)
 	})
 }

@@ -182,7 +182,24 @@ func (p *Provider) settle(ctx context.Context, h *heldRequest) error {
 	return err
 }
 
-func (p *Provider) logCallback(h *heldRequest, result sent, cause error) {
+// call posts once, and gives up what was tried too often. Tokens are brought for as
+// long as the request lasts.
+func (p *Provider) call(ctx context.Context, c *client, h *heldRequest, token string, v any) (sent, error) {
+	result, err := p.post(ctx, c, token, v)
+	if result == sentAgain && h.State != StateRedeemed && h.Callback.Attempts >= callbackAttempts {
+		return sentRefused, err
+	}
+	return result, err
+}
+
+// noteCall tells of how a call has ended.
+func (p *Provider) noteCall(ctx context.Context, h *heldRequest, result sent, cause error) {
+	switch result {
+	case sentDone:
+		p.raise(ctx, EventDelivered, h)
+	case sentRefused:
+		p.raise(ctx, EventUndelivered, h)
+	}
 	mode := DeliveryPing
 	if h.Callback.Push {
 		mode = DeliveryPush

@@ -23,9 +23,9 @@ func (p *Provider) deliverPing(ctx context.Context, c *client, h *heldRequest) e
 	if err != nil || !claimed {
 		return err
 	}
-	result, cause := p.post(ctx, c, secret.Token, ping{AuthReqID: secret.AuthReqID})
-	p.logCallback(h, result, cause)
-	if result == sentAgain && h.Callback.Attempts < callbackAttempts {
+	result, cause := p.call(ctx, c, h, secret.Token, ping{AuthReqID: secret.AuthReqID})
+	p.noteCall(ctx, h, result, cause)
+	if result == sentAgain {
 		return nil
 	}
 	return p.settle(ctx, h)

@@ -95,3 +95,8 @@ func slowDown(interval time.Duration) *oauthError {
 	e.retryAfter = interval
 	return e
 }
+
+func isSlowDown(err error) bool {
+	var e *oauthError
+	return errors.As(err, &e) && e.code == codeSlowDown
+}

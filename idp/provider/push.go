@@ -28,6 +28,7 @@ var errTransactionFailed = refuse(codeTransactionFailed, "The request was approv
 // nobody else has it (CIBA checklist X3).
 func (p *Provider) deliverPush(ctx context.Context, c *client, h *heldRequest) error {
 	if h.State == StateRedeemed && !p.now().Before(p.pushUntil(h)) {
+		p.raise(ctx, EventUndelivered, h)
 		return p.revoke(ctx, h.id, "push could not be delivered in time")
 	}
 	secret, err := p.openCallback(h)
@@ -46,17 +47,15 @@ func (p *Provider) deliverPush(ctx context.Context, c *client, h *heldRequest) e
 	if err != nil || !claimed {
 		return err
 	}
-	result, cause := p.post(ctx, c, secret.Token, p.pushBody(h, secret))
-	p.logCallback(h, result, cause)
+	result, cause := p.call(ctx, c, h, secret.Token, p.pushBody(h, secret))
+	p.noteCall(ctx, h, result, cause)
 	switch {
-	case result == sentDone:
-		return p.settle(ctx, h)
-	case h.State != StateRedeemed && (result == sentRefused || h.Callback.Attempts >= callbackAttempts):
-		return p.settle(ctx, h)
-	case h.State == StateRedeemed && result == sentRefused:
+	case result == sentAgain:
+		return nil
+	case result == sentRefused && h.State == StateRedeemed:
 		return p.revoke(ctx, h.id, "push was refused by the client")
 	}
-	return nil
+	return p.settle(ctx, h)
 }
 
 // pushUntil is when it makes no sense any more to push the tokens of a request.
@@ -75,6 +74,7 @@ func (p *Provider) pushUntil(h *heldRequest) time.Time {
 func (p *Provider) mint(ctx context.Context, c *client, h *heldRequest, secret *callbackSecret) (*callbackSecret, bool, error) {
 	user, err := p.activeUser(ctx, h.Subject)
 	if errors.Is(err, ErrUserNotFound) {
+		// This can't be cured: a user who comes back was not asked by then.
 		claimed, err := p.claim(ctx, h, StateCancelled, func(r *requestRecord) { r.Callback.Failed = true })
 		return secret, claimed, err
 	}
@@ -101,6 +101,9 @@ func (p *Provider) mint(ctx context.Context, c *client, h *heldRequest, secret *
 		used(r)
 		r.Callback.Plain, r.Callback.Sealed = state.Plain, state.Sealed
 	})
+	if claimed {
+		p.raise(ctx, EventRedeemed, h)
+	}
 	return filled, claimed, err
 }
 

@@ -31,8 +31,8 @@ type Limits struct {
 	Source Rate
 
 	// User bounds how often one user is asked, by all clients and on all nodes
-	// together: at most Burst times within any Per. Default: 20 in two minutes.
-	// Per is at most ten minutes.
+	// together: at most Burst times within any Per, and half of that by one
+	// client. Default: 20 in two minutes. Per is at most ten minutes.
 	User Rate
 
 	// Failures bounds failed authentications of one client from one address:

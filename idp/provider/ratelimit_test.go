@@ -148,9 +148,9 @@ func TestRequestsAreLimited(t *testing.T) {
 }
 
 // Threats T4, B65: what a user is asked is counted over all clients and nodes, and
-// whatever becomes of it.
+// whatever becomes of it. One client gets half.
 func TestPromptsAreLimited(t *testing.T) {
-	w := limitedWorld(t, provider.Limits{User: provider.Rate{Burst: 5, Per: time.Minute}})
+	w := limitedWorld(t, provider.Limits{User: provider.Rate{Burst: 8, Per: time.Minute}})
 	other := *w
 	node, err := provider.New(w.cfg)
 	if err != nil {
@@ -161,13 +161,7 @@ func TestPromptsAreLimited(t *testing.T) {
 	first := w.begin("gateway", secret1, "", "alice")
 	first.want(t, 200, "")
 	w.clock.advance(20 * time.Second)
-	second := other.begin("other", secret2, "", "alice")
-	second.want(t, 200, "")
 	other.post("gateway", "/revoke", "token", first.str("auth_req_id")).want(t, 200, "") // cancelled
-	err = w.Deny(t.Context(), "sub-alice", hashOf(second.str("auth_req_id")))
-	if err != nil {
-		t.Fatal(err)
-	}
 	authReqID, id := w.start()
 	w.mustApprove(id)
 	w.poll("gateway", authReqID).want(t, 200, "")
@@ -175,11 +169,22 @@ func TestPromptsAreLimited(t *testing.T) {
 	w.clock.advance(10 * time.Second)
 	w.start()
 	w.begin("gateway", secret1, "", "alice").wantRetryAfter(t, "30")
-	other.begin("other", secret2, "", "alice").wantRetryAfter(t, "30")
+	other.begin("gateway", secret1, "", "alice").wantRetryAfter(t, "30")
+	for range 4 {
+		denied := other.begin("other", secret2, "", "alice")
+		denied.want(t, 200, "")
+		err = w.Deny(t.Context(), "sub-alice", hashOf(denied.str("auth_req_id")))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	other.begin("other", secret2, "", "alice").want(t, 429, "temporarily_unavailable")
+	r := postRequest("/backchannel-authentication", form("scope", "openid", "login_hint", "alice", "client_id", "poster", "client_secret", secret1).Encode())
+	w.do(r).wantRetryAfter(t, "30") // a third client finds that all is used up
 	w.begin("gateway", secret1, "", "bob").want(t, 200, "")
 	w.begin("gateway", secret1, "", "mallory").want(t, 400, "unknown_user_id")
 	w.clock.advance(30 * time.Second) // the first one is a minute old
-	other.begin("other", secret2, "", "alice").want(t, 200, "")
+	other.begin("gateway", secret1, "", "alice").want(t, 200, "")
 	w.begin("gateway", secret1, "", "alice").wantRetryAfter(t, "20")
 }
 

@@ -78,6 +78,7 @@ type requestRecord struct {
 	AMR      []string `json:"amr,omitempty"`
 	ACR      string   `json:"acr,omitempty"`
 	Redeemed int64    `json:"redeemed,omitempty"`
+	Reported bool     `json:"reported,omitempty"` // by its user, as none of theirs
 	Revoked  int64    `json:"revoked,omitempty"`
 
 	Callback  *callbackState `json:"callback,omitempty"`
@@ -251,5 +252,9 @@ func (p *Provider) expire(ctx context.Context, h *heldRequest) error {
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	p.raise(ctx, EventExpired, h)
+	return nil
 }

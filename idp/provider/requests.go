@@ -56,6 +56,9 @@ type Request struct {
 	// DecidedAt is when the request was approved or denied, else zero.
 	DecidedAt time.Time
 
+	// Reported says that the user has reported the request.
+	Reported bool
+
 	// State is the state at the time of reading.
 	State State
 }
@@ -200,8 +203,12 @@ func (p *Provider) Approve(ctx context.Context, a Approval) error {
 // Deny denies a pending request. It returns ErrDecided, ErrExpired or ErrNotFound
 // as Approve does. A disabled user may deny.
 func (p *Provider) Deny(ctx context.Context, subject, id string) error {
+	return p.deny(ctx, subject, id, false)
+}
+
+func (p *Provider) deny(ctx context.Context, subject, id string, reported bool) error {
 	return p.decide(ctx, subject, id, StateDenied, func(*heldRequest) (func(*requestRecord), error) {
-		return nil, nil
+		return func(r *requestRecord) { r.Reported = reported }, nil
 	})
 }
 
@@ -235,9 +242,7 @@ func (p *Provider) decide(
 	}
 	err = p.move(ctx, h, to, func(r *requestRecord) {
 		r.Decided = now.UnixMilli()
-		if change != nil {
-			change(r)
-		}
+		change(r)
 	})
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		return p.lostDecision(ctx, subject, id)
@@ -248,6 +253,12 @@ func (p *Provider) decide(
 	p.log.Info("request decided",
 		zap.String("request", h.id), zap.String("client", h.Client),
 		zap.String("subject", h.Subject), zap.String("state", string(to)))
+	if to == StateDenied {
+		p.noteDenial(ctx, h)
+		p.raise(ctx, EventDenied, h)
+		return nil
+	}
+	p.raise(ctx, EventApproved, h)
 	return nil
 }
 
@@ -298,7 +309,7 @@ func (p *Provider) describe(h *heldRequest) *Request {
 	r := &Request{
 		ID:                   h.id,
 		Subject:              h.Subject,
-		Client:               ClientInfo{ID: h.Client, Name: h.Client},
+		Client:               p.clientInfo(h.Client),
 		BindingMessage:       h.BindingMessage,
 		Scopes:               p.describeScopes(h.Scope),
 		ACRValues:            slices.Clone(h.ACRValues),
@@ -307,14 +318,21 @@ func (p *Provider) describe(h *heldRequest) *Request {
 		Granted:              slices.Clone(h.Granted),
 		CreatedAt:            time.UnixMilli(h.Created),
 		ExpiresAt:            h.expires(),
+		Reported:             h.Reported,
 		State:                h.stateAt(p.now()),
 	}
 	if h.Decided != 0 {
 		r.DecidedAt = time.UnixMilli(h.Decided)
 	}
-	c := p.clients[h.Client]
-	if c != nil {
-		r.Client = ClientInfo{ID: c.ID, Name: c.Name, LogoURI: c.LogoURI, URI: c.URI}
-	}
 	return r
+}
+
+// clientInfo returns what a user may know of a client. One that was removed from the
+// configuration keeps its id.
+func (p *Provider) clientInfo(id string) ClientInfo {
+	c := p.clients[id]
+	if c == nil {
+		return ClientInfo{ID: id, Name: id}
+	}
+	return ClientInfo{ID: c.ID, Name: c.Name, LogoURI: c.LogoURI, URI: c.URI}
 }

@@ -45,7 +45,7 @@ func (p *Provider) serveRevoke(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Provider) revokeToken(ctx context.Context, c *client, token string) error {
 	if isTokenID(token, authReqIDBytes) {
-		return p.cancel(ctx, c, requestID(token))
+		return p.takeBack(ctx, requestID(token), c.ID, "cancelled by the client")
 	}
 	id, _, isRefresh := splitRefresh(token)
 	if isRefresh {
@@ -78,12 +78,12 @@ func (p *Provider) revokeToken(ctx context.Context, c *client, token string) err
 	return nil
 }
 
-// cancel takes back a request of the client that was not redeemed yet, and
-// revokes the tokens of one that was.
-func (p *Provider) cancel(ctx context.Context, c *client, id string) error {
+// takeBack cancels a request of the client that was not redeemed yet, and revokes the
+// tokens of one that was.
+func (p *Provider) takeBack(ctx context.Context, id, client, reason string) error {
 	for {
 		h, err := p.loadRequest(ctx, id)
-		if errors.Is(err, ErrNotFound) || err == nil && h.Client != c.ID {
+		if errors.Is(err, ErrNotFound) || err == nil && h.Client != client {
 			return nil
 		}
 		if err != nil {
@@ -92,18 +92,20 @@ func (p *Provider) cancel(ctx context.Context, c *client, id string) error {
 		switch h.stateAt(p.now()) {
 		case StatePending, StateApproved:
 		case StateRedeemed:
-			return p.revoke(ctx, id, "cancelled by the client")
+			return p.revoke(ctx, id, reason)
 		default:
 			return nil
 		}
-		err = p.move(ctx, h, StateCancelled, nil)
+		err = p.move(ctx, h, StateCancelled, func(r *requestRecord) { r.Reported = reason == reasonReported })
 		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 			continue // it went on in the meantime; each turn is nearer to its end
 		}
 		if err != nil {
 			return unavailable(err)
 		}
-		p.log.Info("request cancelled", zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+		p.log.Info("request cancelled", zap.String("request", h.id), zap.String("client", h.Client),
+			zap.String("subject", h.Subject), zap.String("reason", reason))
+		p.raise(ctx, EventCancelled, h)
 		return nil
 	}
 }
