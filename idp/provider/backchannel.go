@@ -288,6 +288,9 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 	}
 	p.log.Info("request held",
 		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+	if isDecoy(h.Subject) {
+		p.raiseAbout(ctx, EventRefused, h.Client, h.Subject, codeUnknownUserID)
+	}
 	p.raise(ctx, EventRequested, h)
 	p.notify(ctx, h)
 	return authReqID, nil

@@ -196,6 +196,18 @@ type Config struct {
 	// nothing else opens it. Start logs an error if it is open. Default: false.
 	InsecureTestApprovals bool
 
+	// MaskUnknownUsers keeps from clients who is a user. A request for somebody who
+	// does not exist, or is disabled, is answered like one for a user who does not
+	// react: it pends, and then expires. It costs the store the same. Default: off,
+	// since clients are known and a mistyped name is worth an error at once.
+	MaskUnknownUsers bool
+
+	// DecoyUserCodeHash is what the user codes for somebody who does not exist are
+	// compared with, as User.UserCodeHash: the hash of a random code. Without it such
+	// a user looks like one who has no code. It is for MaskUnknownUsers where users
+	// have codes.
+	DecoyUserCodeHash string
+
 	// CoolDown keeps clients away from users who have denied them.
 	CoolDown CoolDown
 

@@ -46,7 +46,8 @@ const (
 	EventSlowDown EventType = "slow_down"
 
 	// EventRefused: an authentication request of a proven client was refused
-	// before the user was asked. Reason is the error code of the answer.
+	// before the user was asked. Reason is the error code of the answer, or
+	// unknown_user_id for what is masked by Config.MaskUnknownUsers.
 	EventRefused EventType = "refused"
 )
 
@@ -74,7 +75,7 @@ func (p *Provider) raise(ctx context.Context, t EventType, h *heldRequest) {
 }
 
 func (p *Provider) raiseBecause(ctx context.Context, t EventType, h *heldRequest, reason string) {
-	if p.cfg.OnEvent == nil {
+	if p.cfg.OnEvent == nil || isDecoy(h.Subject) {
 		return
 	}
 	p.cfg.OnEvent(ctx, Event{Type: t, At: p.now(), Client: h.Client, Subject: h.Subject, Request: p.describe(h), Reason: reason})
@@ -84,6 +85,9 @@ func (p *Provider) raiseBecause(ctx context.Context, t EventType, h *heldRequest
 func (p *Provider) raiseAbout(ctx context.Context, t EventType, client, subject, reason string) {
 	if p.cfg.OnEvent == nil {
 		return
+	}
+	if isDecoy(subject) {
+		subject = ""
 	}
 	p.cfg.OnEvent(ctx, Event{Type: t, At: p.now(), Client: client, Subject: subject, Reason: reason})
 }

@@ -63,12 +63,15 @@ func readLoginHint(login string) (hint, error) {
 	return hint{login: login}, nil
 }
 
-// resolveHint returns the user that is to be asked. A disabled user is not told
-// apart from one that does not exist.
+// resolveHint returns the user that is to be asked, or a decoy. A disabled user is
+// not told apart from one that does not exist.
 func (p *Provider) resolveHint(ctx context.Context, h hint) (*User, error) {
 	user, err := p.lookUp(ctx, h)
 	if err == nil && (user.Disabled || !isSubject(user.ID)) {
 		err = ErrUserNotFound
+	}
+	if errors.Is(err, ErrUserNotFound) && p.cfg.MaskUnknownUsers {
+		return p.decoy(h, user), nil
 	}
 	if errors.Is(err, ErrUserNotFound) {
 		return nil, refuse(codeUnknownUserID, "The hint does not lead to a user.").because(err)

@@ -63,6 +63,9 @@ func (p *Provider) notify(ctx context.Context, h *heldRequest) {
 		return
 	}
 	p.background.run(ctx, notifyTimeout, func(ctx context.Context) {
+		if isDecoy(h.Subject) {
+			return // there is nobody to tell, which takes as long
+		}
 		p.cfg.Notify(ctx, p.describe(h))
 		p.raise(ctx, EventNotified, h)
 	})

@@ -94,6 +94,9 @@ type Approval struct {
 
 // Pending returns the undecided requests of a subject, oldest first, at most 100.
 func (p *Provider) Pending(ctx context.Context, subject string) ([]*Request, error) {
+	if !isSubject(subject) {
+		return nil, nil
+	}
 	held, err := p.pending(ctx, subject, maxPendingListed)
 	if err != nil {
 		return nil, err
@@ -116,9 +119,6 @@ func (p *Provider) pending(ctx context.Context, subject string, limit int) ([]*h
 
 // listPending returns the records of what may be undecided requests of a subject.
 func (p *Provider) listPending(ctx context.Context, subject string, limit int) ([]*store.Record, error) {
-	if !isSubject(subject) {
-		return nil, nil
-	}
 	stored, err := p.cfg.Store.List(ctx, kindRequest, pendingIndex(subject), "", limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing pending requests: %w", err)
