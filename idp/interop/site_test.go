@@ -62,8 +62,9 @@ func newSite(t testing.TB, change func(*provider.Config), decide func(*provider.
 	records := store.NewMemory(store.Options{})
 	cfg := provider.Config{
 		Issuer: s.issuer, Store: records, Users: users,
-		Limits: provider.Limits{User: provider.Rate{Burst: -1}}, // alice is asked by everybody at once
-		Logger: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)),
+		Limits:   provider.Limits{User: provider.Rate{Burst: -1}}, // alice is asked by everybody at once
+		CoolDown: provider.CoolDown{First: -1},                    // and has denied some of them
+		Logger:   zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)),
 		Notify: func(_ context.Context, r *provider.Request) {
 			if decide != nil {
 				decide(s.Provider, r)
