@@ -127,6 +127,7 @@ type App struct {
 	routes      *routes
 	locales     *locales
 	assets      *assets
+	worker      []byte             // the service worker
 	pages       map[string]pageSet // by language
 }
 
@@ -176,6 +177,10 @@ func New(cfg Config) (*App, error) {
 		return nil, err
 	}
 	a.pages, err = a.loadPages()
+	if err != nil {
+		return nil, err
+	}
+	a.worker, err = a.loadWorker()
 	if err != nil {
 		return nil, err
 	}

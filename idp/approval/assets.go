@@ -42,17 +42,17 @@ var contentTypes = map[string]string{
 // loadAssets prepares the embedded files and those that follow from the brand.
 func loadAssets(base string, brand Brand, th theme) (*assets, error) {
 	s := &assets{byName: map[string]asset{}, urls: map[string]string{}}
-	css, err := assetFiles.ReadFile("assets/app.css")
+	css, err := readAssets("assets/app.css")
 	if err != nil {
-		return nil, fmt.Errorf("reading asset: %w", err)
+		return nil, err
 	}
-	js, err := assetFiles.ReadFile("assets/app.js")
+	js, err := readAssets("assets/app.js")
 	if err != nil {
-		return nil, fmt.Errorf("reading asset: %w", err)
+		return nil, err
 	}
-	icon, err := assetFiles.ReadFile("assets/icon.svg")
+	icon, err := readAssets("assets/icon.svg")
 	if err != nil {
-		return nil, fmt.Errorf("reading asset: %w", err)
+		return nil, err
 	}
 	icon = bytes.ReplaceAll(icon, []byte("{accent}"), []byte(th.accent.String()))
 	s.add(base, "app.css", append([]byte(th.css()), css...))
@@ -86,6 +86,19 @@ func loadAssets(base string, brand Brand, th theme) (*assets, error) {
 	}
 	s.add(base, "app.webmanifest", manifest)
 	return s, nil
+}
+
+// readAssets reads embedded files and puts them one behind the other.
+func readAssets(names ...string) ([]byte, error) {
+	var all []byte
+	for _, name := range names {
+		raw, err := assetFiles.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("reading asset: %w", err)
+		}
+		all = append(all, raw...)
+	}
+	return all, nil
 }
 
 func (s *assets) add(base, name string, body []byte) {

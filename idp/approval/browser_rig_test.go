@@ -79,6 +79,8 @@ type tab struct {
 	ctx context.Context
 	url string
 
+	server *httptest.Server
+
 	mu       sync.Mutex
 	problems []string
 }
@@ -106,7 +108,7 @@ func newTab(t *testing.T, change ...func(*provider.Config, *Config)) *tab {
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, time.Minute)
 	t.Cleanup(cancel)
-	b := &tab{t: t, g: g, ctx: ctx, url: server.URL}
+	b := &tab{t: t, g: g, ctx: ctx, url: server.URL, server: server}
 	b.watch()
 	b.do(b.viewport(390, 844))
 	return b

@@ -37,6 +37,8 @@ func newRoutes() *routes {
 			"/sign-in":  {get: (*App).showSignIn, post: (*App).signIn},
 			"/sign-out": {post: (*App).signOut},
 			"/events":   {get: (*App).serveEvents},
+			workerPath:  {get: (*App).serveWorker},
+			offlinePath: {get: (*App).showOffline},
 		},
 		request:  &route{get: (*App).showRequest, page: true},
 		decision: &route{post: (*App).decide},

@@ -200,8 +200,9 @@ func (a *App) session(r *http.Request) (*session, error) {
 		return nil, errNoSession
 	}
 	// What a page fetches by itself in the background is no use of the session:
-	// a phone that lies on a table shall sign out.
-	if r.Header.Get("Sec-Fetch-Dest") != "empty" {
+	// a phone that lies on a table shall sign out. A page that is opened through the
+	// service worker also has the destination "empty", but its mode tells.
+	if r.Header.Get("Sec-Fetch-Dest") != "empty" || r.Header.Get("Sec-Fetch-Mode") == "navigate" {
 		a.touch(ctx, s, now)
 	}
 	return s, nil

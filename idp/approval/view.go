@@ -94,6 +94,27 @@ func (a *App) loadPageSet(l *locale) (pageSet, error) {
 // not at all.
 func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name string, s *session, data any) {
 	l := a.locale(r)
+	body, err := a.renderBytes(l, name, s, data)
+	if err != nil {
+		a.cfg.Logger.Error("rendering a page", zap.String("page", name), errField(err))
+		http.Error(w, l.word("problem.down.title"), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", l.name)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Add("Vary", "Accept-Language, Cookie")
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	// The browser that leaves in the middle is no error of ours.
+	_, _ = w.Write(body)
+}
+
+// renderBytes makes a page in a language.
+func (a *App) renderBytes(l *locale, name string, s *session, data any) ([]byte, error) {
 	p := page{Name: name, Lang: l.name, Brand: a.cfg.Brand.Name, Data: data}
 	if s != nil {
 		p.User = newText(displayName(s.user)).Value
@@ -106,19 +127,7 @@ func (a *App) render(w http.ResponseWriter, r *http.Request, status int, name st
 	var b bytes.Buffer
 	err := a.pages[l.name][name].ExecuteTemplate(&b, "layout", p)
 	if err != nil {
-		a.cfg.Logger.Error("rendering a page", zap.String("page", name), errField(err))
-		http.Error(w, l.word("problem.down.title"), http.StatusInternalServerError)
-		return
+		return nil, err
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Language", l.name)
-	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	h.Add("Vary", "Accept-Language, Cookie")
-	w.WriteHeader(status)
-	if r.Method == http.MethodHead {
-		return
-	}
-	// The browser that leaves in the middle is no error of ours.
-	_, _ = w.Write(b.Bytes())
+	return b.Bytes(), nil
 }

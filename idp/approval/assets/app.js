@@ -161,11 +161,26 @@
     }, () => {});
   };
 
+  // The service worker makes the app installable, says when there is no connection
+  // and shows notifications. Only this one address can become a worker.
+  const worker = (path) => {
+    if (!("serviceWorker" in navigator)) return;
+    const own = (url) => {
+      if (url !== path) throw new TypeError("not the service worker");
+      return url;
+    };
+    const address = "trustedTypes" in window ? trustedTypes.createPolicy("service-worker", { createScriptURL: own }).createScriptURL(path) : path;
+    // A browser may forbid it, in private windows for instance: the pages are
+    // complete without.
+    navigator.serviceWorker.register(address, { updateViaCache: "none" }).catch(() => {});
+  };
+
   const ready = (root) => {
     localTimes(root);
     for (const node of all("[data-left]", root)) countdown(node);
   };
   ready(document);
+  if (document.body.dataset.worker) worker(document.body.dataset.worker);
   for (const form of all("form[data-once]")) once(form);
   for (const button of all("[data-approve]")) arm(button);
   for (const button of all("[data-reveal]")) reveal(button);

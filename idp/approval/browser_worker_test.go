@@ -1,0 +1,146 @@
+package approval
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	cdpbrowser "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/serviceworker"
+	"github.com/chromedp/chromedp"
+
+	"github.com/caddyciba/gateway/caddyciba/store"
+)
+
+// installed waits until the service worker runs and has the pages in its care.
+func (b *tab) installed() {
+	b.t.Helper()
+	for range 100 {
+		state, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](
+			"navigator.serviceWorker.getRegistration().then(r => r && r.active ? r.active.state : '')", chromedp.EvalAwaitPromise))
+		if err == nil && state == "activated" {
+			return
+		}
+		b.do(chromedp.Sleep(50 * time.Millisecond))
+	}
+	b.t.Fatal("the service worker is not active")
+}
+
+// A page that cannot be had is replaced by one that says so; nothing that was seen
+// before is shown again.
+func TestBrowserOffline(t *testing.T) {
+	b := newTab(t)
+	_, id := b.g.ask("alice", "Sign in at counter 7")
+	b.signIn("/")
+	b.installed()
+	b.open("/requests/" + id)
+	b.has("Sign in at counter 7")
+	b.open("/")
+	kept, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`
+		caches.keys().then(names => Promise.all(names.map(name => caches.open(name).then(c => c.keys()))))
+			.then(all => all.flat().map(r => new URL(r.url).pathname).filter(p => !p.startsWith("/assets/")).join(" "))`, chromedp.EvalAwaitPromise))
+	if err != nil || kept != "/offline" {
+		t.Errorf("kept besides files: %q, %v", kept, err)
+	}
+	b.open("/offline") // which has no stream of events to break
+	b.server.CloseClientConnections()
+	b.server.Close()
+	b.open("/requests/" + id)
+	b.has("No connection")
+	if strings.Contains(b.text(), "counter 7") || strings.Contains(b.text(), "Alice") {
+		t.Errorf("the page shows what was there before:\n%s", b.text())
+	}
+}
+
+// With the service worker in between, a page that is opened still counts as use of
+// the session, and what the page fetches by itself still does not.
+func TestBrowserWorkerPassesOn(t *testing.T) {
+	b := newTab(t)
+	b.signIn("/")
+	b.installed()
+	b.g.clock.advance(10 * time.Minute)
+	before := b.sessionExpiry()
+	b.do(chromedp.Evaluate[chromedp.Void]("fetch('/').then(r => r.text())", chromedp.EvalAwaitPromise))
+	if !b.sessionExpiry().Equal(before) {
+		t.Error("a fetch in the background counts as use")
+	}
+	b.open("/")
+	controlled, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("!!navigator.serviceWorker.controller"))
+	if err != nil || !controlled {
+		t.Fatalf("the service worker is not in between: %v", err)
+	}
+	if !b.sessionExpiry().After(before) {
+		t.Error("opening a page does not count as use")
+	}
+}
+
+// sessionExpiry returns when alice's only session ends.
+func (b *tab) sessionExpiry() time.Time {
+	b.t.Helper()
+	records, err := b.g.store.List(context.Background(), sessionKind, store.Index{Name: sessionSubject, Value: "sub-alice"}, "", 2)
+	if err != nil || len(records) != 1 {
+		b.t.Fatalf("%d sessions, %v", len(records), err)
+	}
+	return records[0].Expires
+}
+
+// A push message becomes a notification that says that something waits and nothing
+// else; it has no buttons.
+func TestBrowserPushMessage(t *testing.T) {
+	b := newTab(t)
+	b.signIn("/")
+	b.installed()
+	ids := make(chan string, 1)
+	err := chromedp.Listen(b.ctx, func(event any) {
+		if e, ok := event.(*serviceworker.EventWorkerRegistrationUpdated); ok {
+			for _, r := range e.Registrations {
+				if strings.HasPrefix(r.ScopeURL, b.url) {
+					select {
+					case ids <- string(r.RegistrationID):
+					default:
+					}
+				}
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.do(call(serviceworker.Enable, cdp.Empty{}))
+	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
+			Permission: &cdpbrowser.PermissionDescriptor{Name: "notifications"}, Setting: cdpbrowser.PermissionSettingGranted, Origin: b.url,
+			BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+		})
+		return err
+	}))
+	var registration string
+	select {
+	case registration = <-ids:
+	case <-time.After(5 * time.Second):
+		t.Fatal("no registration")
+	}
+	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, serviceworker.DeliverPushMessage, serviceworker.DeliverPushMessageParams{
+			Origin: b.url, RegistrationID: serviceworker.RegistrationID(registration), Data: "",
+		})
+		return err
+	}))
+	var shown string
+	for range 100 {
+		shown, err = chromedp.Run(b.ctx, chromedp.Evaluate[string](
+			"navigator.serviceWorker.ready.then(r => r.getNotifications()).then(all => all.map(n => n.title + '|' + n.body + '|' + n.tag + '|' + (n.actions || []).length).join('\\n'))", chromedp.EvalAwaitPromise))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shown != "" {
+			break
+		}
+		b.do(chromedp.Sleep(50 * time.Millisecond))
+	}
+	if shown != "Your approval is needed|Open to see what it is about.|waiting|0" {
+		t.Errorf("shown: %q", shown)
+	}
+}
