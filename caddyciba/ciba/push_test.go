@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// pushed returns the body of a push with tokens. CIBA checklist I3, X1.
+// pushed returns the body of a push with tokens.
 func pushed(t *testing.T, op *fakeOP, p *Pending, change func(claims, body map[string]any)) string {
 	t.Helper()
 	claims := op.claims()
@@ -26,6 +26,7 @@ func pushed(t *testing.T, op *fakeOP, p *Pending, change func(claims, body map[s
 	return encode(t, body)
 }
 
+// CIBA checklist I3, X1
 func TestPush(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(claims, body map[string]any)

@@ -18,7 +18,7 @@ func signing(op *fakeOP, algs ...string) map[string]any {
 }
 
 // All parameters are inside of the signed request, and nothing but the client's
-// proof stands beside it. CIBA checklist S1 to S4.
+// proof stands beside it. CIBA checklist S1, S2, S3, S4
 func TestSignedRequest(t *testing.T) {
 	for alg, key := range signingKeys(t) {
 		t.Run(alg, func(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// The parameters of an authentication request. CIBA checklist A1, A5, A6, A10 to
-// A12, A15.
+// The parameters of an authentication request. CIBA checklist A1, A5, A6, A10, A11,
+// A12, A15
 func TestStartParameters(t *testing.T) {
 	for name, row := range map[string]struct {
 		req  Request

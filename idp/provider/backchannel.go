@@ -29,6 +29,7 @@ type authenticationRequest struct {
 	bindingMessage string
 	acrValues      []string
 	details        json.RawMessage
+	context        json.RawMessage
 	lifetime       time.Duration
 	bound          confirmation
 
@@ -145,6 +146,10 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if err != nil {
 		return nil, err
 	}
+	requestContext, err := readRequestContext(f.get("request_context"))
+	if err != nil {
+		return nil, err
+	}
 	token, err := readNotificationToken(c, f.get("client_notification_token"))
 	if err != nil {
 		return nil, err
@@ -154,7 +159,8 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 		return nil, err
 	}
 	return &authenticationRequest{
-		scope: scope, resources: resources, hint: h, bindingMessage: message, acrValues: acrValues, details: details, notificationToken: token, lifetime: lifetime,
+		scope: scope, resources: resources, hint: h, bindingMessage: message, acrValues: acrValues,
+		details: details, context: requestContext, notificationToken: token, lifetime: lifetime,
 	}, nil
 }
 

@@ -132,7 +132,7 @@ func (b *badRequest) request() *http.Request {
 }
 
 // TestBadInput sends every bad input and looks at the whole answer. No bad input
-// may lead to a prompt.
+// may lead to a prompt. CIBA checklist A1, A4, A11, E4
 func TestBadInput(t *testing.T) {
 	files := map[string]badRequest{
 		"backchannel.txt": {endpoint: "/backchannel-authentication", params: []string{"scope=openid", "login_hint=alice"}},
@@ -172,7 +172,7 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// checkErrorAnswer checks the form of an answer (CIBA checklist E2, E4).
+// checkErrorAnswer checks the form of an answer.
 func checkErrorAnswer(t *testing.T, a *answer) {
 	t.Helper()
 	if a.header.Get("Cache-Control") != "no-store" || a.header.Get("Content-Type") != "application/json" {

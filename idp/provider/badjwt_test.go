@@ -34,6 +34,8 @@ type badJWT struct {
 	params                      url.Values
 	status                      int
 	code                        string
+	expiresIn                   string
+	unsigned                    bool
 }
 
 var relativeTime = regexp.MustCompile(`\{now([+-]\d+)\}`)
@@ -88,6 +90,10 @@ func (b *badJWT) apply(t *testing.T, line string, now time.Time, jwks map[string
 		for name := range values {
 			b.params[name] = values[name]
 		}
+	case "unsigned":
+		b.unsigned = true
+	case "expires_in":
+		b.expiresIn = rest
 	case "want":
 		b.status, _ = strconv.Atoi(name)
 		b.code = value

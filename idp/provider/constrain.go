@@ -41,7 +41,7 @@ func (p *Provider) readConfirmation(r *http.Request, c *client, path string) (co
 		}
 		return cnf, nil
 	}
-	cnf.JKT, err = p.checkDPoP(r.Context(), proof, r.Method, path, "")
+	cnf.JKT, err = p.checkDPoP(r.Context(), c.jwtAlgs(""), proof, r.Method, path, "")
 	return cnf, err
 }
 
@@ -73,7 +73,7 @@ func (p *Provider) startConfirmation(r *http.Request, c *client) (confirmation, 
 		// Nobody shows a key when tokens are pushed (CIBA checklist X4).
 		return cnf, badRequest("Tokens that are pushed can not be bound to a key.")
 	}
-	cnf.JKT, err = p.checkDPoP(r.Context(), proof, r.Method, pathBackchannel, "")
+	cnf.JKT, err = p.checkDPoP(r.Context(), c.jwtAlgs(""), proof, r.Method, pathBackchannel, "")
 	return cnf, err
 }
 

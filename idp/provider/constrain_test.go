@@ -1,6 +1,8 @@
 package provider_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
@@ -168,4 +170,49 @@ func TestCertificateBoundTokens(t *testing.T) {
 	}
 	w.redeemWith(nil, foreign, a.str("auth_req_id")).want(t, 400, "invalid_grant")
 	w.redeemWith(nil, mine, a.str("auth_req_id")).want(t, 200, "")
+}
+
+// CIBA checklist F8, T10: with the profile, proofs are signed by its algorithms only.
+func TestProofAlgorithms(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := newES256(t, "k")
+	for profile, want := range map[string]int{"": 200, provider.ProfileFAPICIBA: 400} {
+		w := newWorld(t, func(c *provider.Config) {
+			c.Clients = []provider.Client{{ID: "jwt", AuthMethod: provider.AuthPrivateKeyJWT, JWKS: key.jwks(t), DPoPBound: true}}
+			c.Profile = profile
+		})
+		now := w.clock.Now().Unix()
+		send := func(alg jose.SignatureAlgorithm, path string, params ...string) *answer {
+			proofKey := &prover{signer: signer{alg: alg, key: rsaKey}}
+			assertion := key.sign(t, map[string]any{"iss": "jwt", "sub": "jwt", "aud": issuer, "exp": now + 60, "iat": now, "jti": string(alg) + path}, nil)
+			values := form(append(params, "client_assertion_type", assertionType, "client_assertion", assertion)...)
+			r := postRequest(path, values.Encode())
+			r.Header.Set("DPoP", proofKey.proof(w, path, map[string]any{"jti": string(alg) + path}, nil))
+			return w.do(r)
+		}
+		object := key.sign(t, map[string]any{
+			"iss": "jwt", "aud": issuer, "exp": now + 60, "iat": now, "nbf": now, "jti": "r",
+			"scope": "openid", "login_hint": "alice", "binding_message": "1234",
+		}, nil)
+		a := send(jose.PS256, backchannel, "request", object)
+		a.want(t, 200, "")
+		approval := w.approval(hashOf(a.str("auth_req_id")))
+		approval.Scopes = []string{"openid"}
+		err := w.Approve(t.Context(), approval)
+		if err != nil {
+			t.Fatal(err)
+		}
+		redeem := []string{"grant_type", provider.GrantCIBA, "auth_req_id", a.str("auth_req_id")}
+		a = send(jose.RS256, "/token", redeem...)
+		if a.status != want {
+			t.Errorf("profile %q: %d %s", profile, a.status, a.raw)
+		}
+		if want == 400 {
+			a.want(t, 400, "invalid_dpop_proof")
+			send(jose.PS256, "/token", redeem...).want(t, 200, "")
+		}
+	}
 }

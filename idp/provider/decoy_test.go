@@ -201,7 +201,9 @@ func TestDecoysAreCounted(t *testing.T) {
 
 func TestDecoysHaveUserCodes(t *testing.T) {
 	w, _ := maskedWorld(t, func(c *provider.Config) {
-		c.CompareUserCode = func(hash, code []byte) (bool, error) { return bytes.Equal(hash, append([]byte("hash of "), code...)), nil }
+		c.CompareUserCode = func(hash, code []byte) (bool, error) {
+			return bytes.Equal(hash, append([]byte("hash of "), code...)), nil
+		}
 		c.Clients[0].UserCode = true
 		c.DecoyUserCodeHash = "hash of something long that nobody knows"
 	})

@@ -75,7 +75,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		TokenEndpoint:       p.url(pathToken),
 		BackchannelEndpoint: p.url(pathBackchannel),
 		UserinfoEndpoint:    p.url(pathUserinfo),
-		DPoPAlgs:            signingAlgs,
+		DPoPAlgs:            p.clientAlgs(),
 		CertificateBound:    p.offersTLS(),
 		RequestAlgs:         p.clientAlgs(),
 		UserCode:            p.usesUserCodes(),

@@ -48,8 +48,8 @@ type proofClaims struct {
 
 // checkDPoP verifies a proof for a request to the endpoint at path, uses it up, and
 // returns the thumbprint of its key. At a resource it must be for the access token.
-func (p *Provider) checkDPoP(ctx context.Context, proof, method, path, accessToken string) (string, error) {
-	thumbprint, claims, err := parseProof(proof)
+func (p *Provider) checkDPoP(ctx context.Context, algs []string, proof, method, path, accessToken string) (string, error) {
+	thumbprint, claims, err := parseProof(proof, algs)
 	if err != nil {
 		return "", errDPoP.because(err)
 	}
@@ -75,7 +75,7 @@ func (p *Provider) checkDPoP(ctx context.Context, proof, method, path, accessTok
 
 // parseProof verifies the signature of a proof by the key that it brings along,
 // and returns the thumbprint of the key.
-func parseProof(proof string) (string, *proofClaims, error) {
+func parseProof(proof string, algs []string) (string, *proofClaims, error) {
 	jwt, err := parseJWTWithKey(proof)
 	if err != nil {
 		return "", nil, err
@@ -93,7 +93,7 @@ func parseProof(proof string) (string, *proofClaims, error) {
 	}
 	// The key is the one in the header, whatever ids are given.
 	key.KeyID = jwt.header.Kid
-	err = jwt.verify([]jose.JSONWebKey{key}, signingAlgs)
+	err = jwt.verify([]jose.JSONWebKey{key}, algs)
 	if err != nil {
 		return "", nil, err
 	}
@@ -178,7 +178,7 @@ func (p *Provider) checkSender(r *http.Request, scheme, token string, cnf *confi
 	if err != nil {
 		return err
 	}
-	jkt, err := p.checkDPoP(r.Context(), proof, r.Method, path, token)
+	jkt, err := p.checkDPoP(r.Context(), p.clientAlgs(), proof, r.Method, path, token)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,10 @@ package provider_test
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,7 +16,7 @@ import (
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
-// CIBA checklist F1 to F8, S1, S8; threats B13, B43, B56, B57
+// CIBA checklist F1, F2, F3, F4, F5, F6, F7, F8, S1, S3, S8; threats B13, B43, B56, B57
 func TestFAPIProfile(t *testing.T) {
 	key := newES256(t, "ec")
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -35,7 +38,8 @@ func TestFAPIProfile(t *testing.T) {
 	}
 	w := newWorld(t, func(c *provider.Config) {
 		c.MaxPendingPerUser, c.MaxPendingPerUserAndClient = 50, 50
-		c.Profile = provider.ProfileFAPICIBA
+		c.Profile, c.ACRValues = provider.ProfileFAPICIBA, []string{"phr"}
+		c.HintIssuers = []provider.HintIssuer{{Issuer: "https://crm.example", JWKS: key.jwks(t), Claim: "sub", BySubject: true}}
 		c.Clients = []provider.Client{{ID: "jwt", AuthMethod: provider.AuthPrivateKeyJWT, JWKS: jwks, CertificateBound: true}}
 	})
 	now := w.clock.Now().Unix()
@@ -73,7 +77,50 @@ func TestFAPIProfile(t *testing.T) {
 		{"type": "http_request", "method": "POST", "host": "x", "target": "/"},
 	}}).want(t, 200, "")
 
+	// F5, S3: they are short-lived.
+	send(key, key, map[string]any{"exp": now + 4200}).want(t, 400, "invalid_request")
+	send(key, key, map[string]any{"nbf": now - 4200}).want(t, 400, "invalid_request")
+	// F3: there is poll and ping.
+	metadata := w.get("/.well-known/openid-configuration").body
+	if fmt.Sprint(metadata["backchannel_token_delivery_modes_supported"]) != "[poll ping]" {
+		t.Errorf("delivery modes %v", metadata["backchannel_token_delivery_modes_supported"])
+	}
+	// F8: what is published is what is taken, and nothing is encrypted.
+	for name, value := range metadata {
+		list := fmt.Sprint(value)
+		if strings.HasSuffix(name, "_alg_values_supported") && list != "[ES256 PS256 EdDSA]" && list != "[ES256]" || strings.Contains(name, "encryption") {
+			t.Errorf("%s: %s", name, list)
+		}
+	}
+	// F6: the context class that was asked for is told. F7: a signed hint need not be
+	// a name.
+	hintToken := key.sign(t, map[string]any{"iss": "https://crm.example", "aud": issuer, "exp": now + 60, "sub": "sub-alice"}, nil)
+	a := send(key, key, map[string]any{"login_hint": nil, "login_hint_token": hintToken, "acr_values": "phr"})
+	a.want(t, 200, "")
+	approval := w.approval(hashOf(a.str("auth_req_id")))
+	approval.Scopes = []string{"openid"}
+	wantErr(t, w.Approve(t.Context(), approval), provider.ErrACR)
+	approval.ACR = "phr"
+	err = w.Approve(t.Context(), approval)
+	if err != nil {
+		t.Fatal(err)
+	}
+	idToken := w.redeemFAPI(key, a.str("auth_req_id")).str("id_token")
+	if decodeClaims(t, idToken)["acr"] != "phr" {
+		t.Errorf("ID Token %v", decodeClaims(t, idToken))
+	}
+	send(key, key, map[string]any{"login_hint": nil, "id_token_hint": idToken}).want(t, 200, "")
+
 	for want, change := range map[string]func(*provider.Config){
+		"the profile does not allow push": func(c *provider.Config) {
+			c.Clients[0].DeliveryMode, c.Clients[0].NotificationEndpoint = provider.DeliveryPush, "https://rp.example.com/cb"
+			c.Clients[0].CertificateBound = false
+		},
+		"demands signed requests": func(c *provider.Config) {
+			c.ClientRoots = poolOf(issue(t, nil, authority("root")))
+			c.Clients[0].AuthMethod, c.Clients[0].JWKS = provider.AuthTLS, nil
+			c.Clients[0].CertificateSubject = provider.CertificateSubject{DNS: "rp.example.com"}
+		},
 		"demands private_key_jwt": func(c *provider.Config) {
 			c.Clients[0].AuthMethod = provider.AuthSecretBasic
 			c.Clients[0].SecretHashes = []provider.SecretHash{provider.HashSecret(secret1)}
@@ -90,4 +137,17 @@ func TestFAPIProfile(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// redeemFAPI collects the tokens of the client "jwt", bound to a certificate.
+func (w *world) redeemFAPI(key signer, authReqID string) *answer {
+	w.t.Helper()
+	now := w.clock.Now().Unix()
+	assertion := key.sign(w.t, map[string]any{"iss": "jwt", "sub": "jwt", "aud": issuer, "exp": now + 60, "iat": now, "jti": "redeem"}, nil)
+	r := postRequest("/token", form("grant_type", provider.GrantCIBA, "auth_req_id", authReqID,
+		"client_assertion_type", assertionType, "client_assertion", assertion).Encode())
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{issue(w.t, nil, nil).Certificate}}
+	a := w.do(r)
+	a.want(w.t, 200, "")
+	return a
 }

@@ -83,6 +83,7 @@ func TestHandles(t *testing.T) {
 	}
 }
 
+// CIBA checklist C1
 func TestConfigIsChecked(t *testing.T) {
 	good := newWorld(t, nil).cfg
 	cases := map[string]func(*provider.Config){

@@ -60,7 +60,7 @@ func (c *client) requireSigned() bool {
 }
 
 // checkRequestObject verifies a request object and returns its parameters (CIBA
-// checklist S1 to S7).
+// checklist S1, S2, S3, S4, S5, S6, S7).
 func (p *Provider) checkRequestObject(ctx context.Context, c *client, token string) (*form, error) {
 	jwt, err := parseJWT(token)
 	if err != nil {

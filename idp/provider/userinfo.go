@@ -27,7 +27,7 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = p.checkSender(r, scheme, token, claims.Confirmation, pathUserinfo)
 	if err != nil {
-		return invalidSender(err)
+		return p.invalidSender(err)
 	}
 	scope := strings.Fields(claims.Scope)
 	if !slices.Contains(scope, scopeOpenID) {
@@ -69,7 +69,7 @@ func bearerToken(r *http.Request) (string, string, error) {
 
 // invalidSender is the answer to a token that comes without the key that it is
 // bound to. A fault of the store is none of the sender's.
-func invalidSender(err error) *oauthError {
+func (p *Provider) invalidSender(err error) *oauthError {
 	var refusal *oauthError
 	if !errors.As(err, &refusal) {
 		return invalidToken(err)
@@ -79,7 +79,7 @@ func invalidSender(err error) *oauthError {
 	}
 	clone := *refusal
 	clone.status = http.StatusUnauthorized
-	clone.challenge = `DPoP error="` + refusal.code + `", algs="` + strings.Join(signingAlgs, " ") + `"`
+	clone.challenge = `DPoP error="` + refusal.code + `", algs="` + strings.Join(p.clientAlgs(), " ") + `"`
 	return &clone
 }
 
