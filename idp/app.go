@@ -129,7 +129,7 @@ func (a *App) awaitNotifications() {
 	sent := make(chan struct{})
 	go func() {
 		for _, e := range a.instances {
-			e.sink.sending.Wait()
+			e.notices.Wait()
 		}
 		close(sent)
 	}()

@@ -127,6 +127,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		notify <notifier> [<args...>] {
 //			...
 //		}
+//		notify_until_reached
 //		brand {
 //			name   <text>
 //			accent "<#rrggbb>"

@@ -97,6 +97,8 @@ func (p *parser) read() error {
 		return p.usersFrom()
 	case "notify":
 		return p.notify()
+	case "notify_until_reached":
+		return p.flag(&h.NotifyUntilReached)
 	case "brand":
 		return p.brand()
 	default:

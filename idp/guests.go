@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/idp/approval/notice"
 )
 
 // Where the guest modules are, and the keys that name one in JSON.
@@ -22,8 +24,9 @@ const (
 // as their config. An instance that outlives it turns to those of the next one,
 // and therefore asks the sink for them each time.
 type guests struct {
-	notifiers []namedNotifier
-	users     Users // nil if the config names its users itself
+	notifiers    []namedNotifier
+	untilReached bool  // the first notifier that reaches the customer is enough
+	users        Users // nil if the config names its users itself
 }
 
 // rawGuests is the config of all guest modules. Two configs in which it differs do
@@ -34,7 +37,7 @@ func (h *Handler) rawGuests() []json.RawMessage {
 
 // loadGuests loads the guest modules of the handler.
 func (h *Handler) loadGuests(ctx caddy.Context) (guests, error) {
-	var g guests
+	g := guests{untilReached: h.NotifyUntilReached}
 	names, err := moduleNames(h.NotifiersRaw, notifierInlineKey)
 	if err != nil {
 		return g, err
@@ -69,6 +72,14 @@ func (h *Handler) loadGuests(ctx caddy.Context) (guests, error) {
 // errGuestPanic says that a guest module has panicked. What the panic said may
 // repeat what is in a request, so that only its type and its origin are logged.
 var errGuestPanic = errors.New("a module has panicked")
+
+// permanentPanic keeps a notifier that has panicked from doing so again.
+func permanentPanic(err error) error {
+	if errors.Is(err, errGuestPanic) {
+		return notice.Permanent(err)
+	}
+	return err
+}
 
 // guard turns a panic of a guest module into an error. Many of them are called in
 // goroutines in which a panic would end the process.

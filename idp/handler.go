@@ -191,6 +191,11 @@ type Handler struct {
 	// customers see requests when they open the approval app.
 	NotifiersRaw []json.RawMessage `json:"notifiers,omitempty" caddy:"namespace=ciba_idp.notifiers inline_key=notifier"`
 
+	// Tries the notifiers one after the other, in their order, and stops at the
+	// first one that reaches the customer. Default: false, and all of them are
+	// used for each request.
+	NotifyUntilReached bool `json:"notify_until_reached,omitempty"`
+
 	// How the approval app looks. Default: plain, with the issuer's host as
 	// name.
 	Brand *Brand `json:"brand,omitempty"`

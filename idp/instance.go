@@ -5,9 +5,11 @@ import (
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 	"github.com/caddyciba/gateway/idp/approval"
+	"github.com/caddyciba/gateway/idp/approval/notice"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -23,6 +25,7 @@ type instance struct {
 	users    provider.UserStore
 	provider *provider.Provider
 	approval *approval.App
+	notices  *notice.Queue
 
 	// out is where the instance writes its log and reports what happens: to
 	// the config that is in use, which changes.
@@ -82,6 +85,7 @@ func (in *instance) build(s *settings) error {
 	if err != nil {
 		return fmt.Errorf("approval app: %w", err)
 	}
+	in.notices = notice.New(notice.Config{Store: part, Open: in.reopen, Report: in.notified, Logger: in.out.logger()})
 	return nil
 }
 
@@ -95,13 +99,25 @@ func (in *instance) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("starting provider: %w", err)
 	}
+	in.notices.Start()
 	return nil
 }
 
 // Destruct closes the instance when nobody refers to it any longer.
 func (in *instance) Destruct() error {
 	in.provider.Close()
-	return in.store.Release()
+	in.notices.Close()
+	// Notifications that are on their way go on for a few seconds, and write down
+	// how they ended: the next instance would otherwise send them again. The
+	// reload does not wait for them, but the store does.
+	go func() {
+		in.notices.Wait()
+		err := in.store.Release()
+		if err != nil {
+			in.out.logger().Error("releasing the store", zap.Error(err))
+		}
+	}()
+	return nil
 }
 
 // acquire takes a reference to the handler's instance. It makes the instance

@@ -40,7 +40,7 @@ var collectors = struct {
 		Namespace: "caddy",
 		Subsystem: "ciba_idp",
 		Name:      "notifications_total",
-		Help:      "Notifications to customers, by notifier and outcome: sent, failed or dropped.",
+		Help:      "Attempts to notify customers, by notifier and outcome: sent, skipped (no address), retried or failed.",
 	}, []string{"issuer", "notifier", "outcome"}),
 }
 

@@ -1,20 +1,16 @@
 package idp
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddyciba/gateway/idp/provider"
+	"github.com/caddyciba/gateway/idp/approval/notice"
 )
 
 func init() {
@@ -25,14 +21,6 @@ func init() {
 const (
 	contentReference = "reference"
 	contentFull      = "full"
-)
-
-// How often one notification is tried, and how long after the first time it is
-// tried again; the wait doubles.
-const (
-	webhookAttempts   = 3
-	webhookFirstRetry = time.Second
-	maxWebhookAnswer  = 4 << 10 // bytes that are read, so that the connection can be used again
 )
 
 // WebhookNotifier posts a JSON document to a URL for each request that waits for a
@@ -48,7 +36,10 @@ const (
 // in base64 of id, timestamp and body, joined by dots.
 //
 // Any answer of the 200s is good. After faults of the network, 429 and the 500s it
-// is tried again, three times in all. Redirects are not followed.
+// is tried again, five times in all and for as long as the request waits. A receiver
+// checks the signature, refuses a timestamp that is more than five minutes away, and
+// remembers ids for as long, so that nothing can be replayed. Redirects are not
+// followed.
 type WebhookNotifier struct {
 	// The URL to post to. It is https, or plain http for a loopback host.
 	// Placeholders are resolved when the config is loaded. Required.
@@ -76,9 +67,8 @@ type WebhookNotifier struct {
 
 	target  string
 	secrets [][]byte
-	client  *http.Client
+	poster  poster
 	now     func() time.Time
-	retry   time.Duration
 }
 
 // CaddyModule returns the Caddy module information.
@@ -92,16 +82,12 @@ func (*WebhookNotifier) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the URL and the secrets. It connects to nothing.
 func (w *WebhookNotifier) Provision(caddy.Context) error {
 	repl := caddy.NewReplacer()
-	w.now, w.retry = time.Now, webhookFirstRetry
+	w.now = time.Now
 	err := w.check()
 	if err != nil {
 		return err
 	}
-	w.target, err = resolve(repl, "webhook URL", w.URL)
-	if err != nil {
-		return err
-	}
-	err = checkWebhookURL(w.target)
+	w.target, err = resolveURL(repl, "webhook", w.URL)
 	if err != nil {
 		return err
 	}
@@ -113,122 +99,46 @@ func (w *WebhookNotifier) Provision(caddy.Context) error {
 		}
 		w.secrets = append(w.secrets, secret)
 	}
-	networks, err := parseNetworks("webhook networks", w.Networks)
-	if err != nil {
-		return err
-	}
-	authorities, err := readCertificates(repl, "webhook ca", w.CAFiles)
-	if err != nil {
-		return err
-	}
-	pool, err := certPool(authorities)
-	if err != nil {
-		return err
-	}
-	w.client = provider.NewCallbackClient(networks, pool)
-	return nil
+	w.poster, err = newPoster(repl, "webhook", w.Networks, w.CAFiles)
+	return err
 }
 
 // Cleanup closes the connections that are not in use.
 func (w *WebhookNotifier) Cleanup() error {
-	if w.client != nil {
-		w.client.CloseIdleConnections()
-	}
+	w.poster.close()
 	return nil
 }
 
 // check finds mistakes that can be found without resolving placeholders.
 func (w *WebhookNotifier) check() error {
-	switch {
-	case w.URL == "":
-		return errors.New("webhook has no URL")
-	case len(w.Secrets) == 0:
-		return errors.New("webhook has no secret; without one nobody can tell its messages from others; make one with: openssl rand -base64 32")
+	err := checkConfiguredURL("webhook", w.URL)
+	if err != nil {
+		return err
 	}
-	if !strings.Contains(w.URL, "{") {
-		err := checkWebhookURL(w.URL)
-		if err != nil {
-			return err
-		}
+	if len(w.Secrets) == 0 {
+		return errors.New("webhook has no secret; without one nobody can tell its messages from others; make one with: openssl rand -base64 32")
 	}
 	for _, secret := range w.Secrets {
 		if !isReference(secret) {
 			return errWebhookSecretLiteral
 		}
 	}
-	_, err := parseNetworks("webhook networks", w.Networks)
+	_, err = parseNetworks("webhook networks", w.Networks)
 	if err != nil {
 		return err
 	}
 	return checkChoice("webhook content", w.Content, []string{contentReference, contentFull})
 }
 
-// checkWebhookURL refuses what messages must not be sent to. The URL is not in the
-// error: it may have a secret in it.
-func checkWebhookURL(raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return errors.New("webhook URL must be a plain https URL")
-	}
-	if u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return errors.New("webhook URL must be https; plain http is taken for loopback hosts only")
-	}
-	return nil
-}
-
 // Notify implements [Notifier].
 func (w *WebhookNotifier) Notify(ctx context.Context, n *Notification) error {
 	body, err := w.document(n)
 	if err != nil {
-		return err
+		return notice.Permanent(err)
 	}
-	for attempt := 1; ; attempt++ {
-		again, err := w.send(ctx, n.Request.ID, body)
-		if err == nil || !again || attempt == webhookAttempts {
-			return err
-		}
-		timer := time.NewTimer(w.retry << (attempt - 1))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return err
-		}
-	}
-}
-
-// send makes one attempt, and reports whether another one makes sense.
-func (w *WebhookNotifier) send(ctx context.Context, id string, body []byte) (again bool, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.target, bytes.NewReader(body))
-	if err != nil {
-		return false, errors.New("making webhook request")
-	}
-	r.GetBody = nil // one POST for one attempt: the transport must not repeat it
-	r.Header.Set("Content-Type", "application/json")
-	sign(r.Header, w.secrets, id, w.now(), body)
-	response, err := w.client.Do(r)
-	if err != nil {
-		return true, fmt.Errorf("posting webhook: %w", withoutURL(err))
-	}
-	defer response.Body.Close()
-	// What it says is of no interest; how far it can be read does not matter.
-	_, _ = io.CopyN(io.Discard, response.Body, maxWebhookAnswer)
-	switch status := response.StatusCode; {
-	case status >= 200 && status < 300:
-		return false, nil
-	default:
-		again = status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
-		return again, fmt.Errorf("webhook was answered with %d", status)
-	}
-}
-
-// withoutURL takes the URL, in which there may be a secret, out of an error.
-func withoutURL(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
+	header := http.Header{"Content-Type": {"application/json"}}
+	sign(header, w.secrets, n.Request.ID, w.now(), body)
+	return w.poster.post(ctx, w.target, header, body)
 }
 
 // document is the body of the webhook.

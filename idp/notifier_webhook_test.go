@@ -3,12 +3,9 @@ package idp
 import (
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddyciba/gateway/idp/approval"
+	"github.com/caddyciba/gateway/idp/approval/notice"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -29,6 +28,7 @@ type receiver struct {
 // hook is what a receiver got.
 type hook struct {
 	header http.Header
+	path   string
 	body   string
 }
 
@@ -41,7 +41,7 @@ func newReceiver(t *testing.T) *receiver {
 		if err != nil || q.Method != http.MethodPost {
 			t.Errorf("received %s, %v", q.Method, err)
 		}
-		r.received <- hook{q.Header, string(body)}
+		r.received <- hook{q.Header, q.URL.Path, string(body)}
 		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(int(r.status.Load()))
 	}))
@@ -52,11 +52,6 @@ func newReceiver(t *testing.T) *receiver {
 // newWebhook provisions a webhook that posts to the receiver.
 func newWebhook(t *testing.T, r *receiver, change func(*WebhookNotifier)) (*WebhookNotifier, error) {
 	t.Helper()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}), 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Setenv("IDP_TEST_HOOK", "a secret of the webhook, long enough")
 	t.Setenv("IDP_TEST_HOOK_NEXT", "whsec_"+base64.StdEncoding.EncodeToString([]byte("another secret of the webhook")))
 	t.Setenv("IDP_TEST_HOOK_SHORT", "short")
@@ -64,13 +59,12 @@ func newWebhook(t *testing.T, r *receiver, change func(*WebhookNotifier)) (*Webh
 		URL:      r.URL + "/hook?token=in-the-url",
 		Secrets:  []string{"{env.IDP_TEST_HOOK}", "{env.IDP_TEST_HOOK_NEXT}"},
 		Networks: []string{"127.0.0.0/8", "::1"},
-		CAFiles:  []string{ca},
+		CAFiles:  []string{r.caFile(t)},
 	}
 	if change != nil {
 		change(w)
 	}
-	err = w.Provision(caddy.Context{})
-	w.retry = time.Millisecond
+	err := w.Provision(caddy.Context{})
 	w.now = func() time.Time { return time.Unix(1767225600, 0) }
 	t.Cleanup(func() {
 		err := w.Cleanup()
@@ -91,6 +85,7 @@ func waiting() *Notification {
 			AuthorizationDetails: json.RawMessage(`[{"type":"http_request"}]`),
 			CreatedAt:            time.Unix(1767225590, 0), ExpiresAt: time.Unix(1767225890, 0),
 		},
+		Words: approval.Words{Language: "de", Title: "Etwas wartet", Text: "Bei Bank wartet etwas.", Until: "Bis 12:04.", Open: "Öffnen", Care: "Vorsicht."},
 	}
 }
 
@@ -128,10 +123,10 @@ func TestWebhook(t *testing.T) {
 	}
 }
 
-// Faults that pass are tried again with the same id, others are not, and no
-// redirect is followed.
-func TestWebhookRetries(t *testing.T) {
-	for status, want := range map[int]int{200: 1, 204: 1, 302: 1, 307: 1, 400: 1, 401: 1, 410: 1, 429: 3, 500: 3, 503: 3} {
+// Faults that pass are worth another attempt, others are not, and no redirect is
+// followed.
+func TestWebhookAnswers(t *testing.T) {
+	for status, final := range map[int]bool{200: false, 204: false, 302: true, 307: true, 400: true, 401: true, 410: true, 429: false, 500: false, 503: false} {
 		r := newReceiver(t)
 		r.status.Store(int64(status))
 		w, err := newWebhook(t, r, nil)
@@ -142,13 +137,11 @@ func TestWebhookRetries(t *testing.T) {
 		if (err == nil) != (status < 300) {
 			t.Errorf("%d: %v", status, err)
 		}
-		if len(r.received) != want {
-			t.Errorf("%d: received %d times, want %d", status, len(r.received), want)
+		if notice.IsPermanent(err) != final {
+			t.Errorf("%d: %v is permanent: %t, want %t", status, err, !final, final)
 		}
-		for range len(r.received) {
-			if id := (<-r.received).header.Get("webhook-id"); id != "r1" {
-				t.Errorf("%d: the id is %s", status, id)
-			}
+		if len(r.received) != 1 {
+			t.Errorf("%d: received %d times, want once", status, len(r.received))
 		}
 	}
 }

@@ -2,7 +2,6 @@ package idp
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -29,9 +28,6 @@ type sink struct {
 
 	// guests are the modules by which the config extends the provider.
 	guests
-
-	// sending counts the notifications that are on their way.
-	sending *sync.WaitGroup
 }
 
 // newSink returns the log and the events app of the config in ctx.
@@ -44,7 +40,7 @@ func newSink(ctx caddy.Context) (*sink, error) {
 	if !ok {
 		return nil, fmt.Errorf("events app is %T", app)
 	}
-	return &sink{logger: ctx.Logger(), events: events, ctx: ctx, sending: new(sync.WaitGroup)}, nil
+	return &sink{logger: ctx.Logger(), events: events, ctx: ctx}, nil
 }
 
 // newOutlet leads to the given sink.
