@@ -2,6 +2,7 @@ package idp
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,6 +28,9 @@ type observed struct {
 // Approve approves a request, and reports it if it succeeded.
 func (o observed) Approve(ctx context.Context, approval provider.Approval) error {
 	err := o.Provider.Approve(ctx, approval)
+	if errors.Is(err, provider.ErrMatchDenied) {
+		o.decided(ctx, eventDenied, approval.Subject, approval.RequestID, nil)
+	}
 	if err != nil {
 		return err
 	}

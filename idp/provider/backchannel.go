@@ -30,6 +30,7 @@ type authenticationRequest struct {
 	acrValues      []string
 	details        json.RawMessage
 	context        json.RawMessage
+	matchCode      string
 	lifetime       time.Duration
 	bound          confirmation
 
@@ -150,6 +151,10 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if err != nil {
 		return nil, err
 	}
+	matchCode, err := readMatchCode(f.get("match_code"))
+	if err != nil {
+		return nil, err
+	}
 	token, err := readNotificationToken(c, f.get("client_notification_token"))
 	if err != nil {
 		return nil, err
@@ -160,7 +165,7 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	}
 	return &authenticationRequest{
 		scope: scope, resources: resources, hint: h, bindingMessage: message, acrValues: acrValues,
-		details: details, context: requestContext, notificationToken: token, lifetime: lifetime,
+		details: details, context: requestContext, matchCode: matchCode, notificationToken: token, lifetime: lifetime,
 	}, nil
 }
 
@@ -252,6 +257,7 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 			BindingMessage: req.bindingMessage,
 			ACRValues:      req.acrValues,
 			Details:        req.details,
+			MatchCode:      req.matchCode,
 			Created:        req.received.UnixMilli(),
 			Expires:        req.received.Add(req.lifetime).UnixMilli(),
 			Interval:       int64(p.cfg.Interval / time.Second),

@@ -33,6 +33,14 @@ var (
 	// that the approval does not have.
 	ErrACR = errors.New("authentication is too weak for the request")
 
+	// ErrMatchMissing says that the user must type the number that the client shows,
+	// and that the approval has none of two digits. ErrMatchWrong says that it has
+	// another one: the request is still pending. ErrMatchDenied says that it was
+	// wrong once too often, and that the request is denied now.
+	ErrMatchMissing = errors.New("approval has no match code of two digits")
+	ErrMatchWrong   = errors.New("approval has a wrong match code")
+	ErrMatchDenied  = errors.New("request is denied for too many wrong match codes")
+
 	// ErrUserNotFound is returned by a [UserStore] for an unknown user, and by
 	// Approve for one that is disabled.
 	ErrUserNotFound = errors.New("user not found")

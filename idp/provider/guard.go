@@ -184,8 +184,8 @@ func (p *Provider) noteDenial(ctx context.Context, h *heldRequest) {
 }
 
 // Report says that a request is not the user's own doing. A pending request is
-// denied; what has come of one that was approved before is taken back. The client
-// can't ask this user again until Unblock. Report returns ErrNotFound if there is no
+// denied; what has come of one that was approved before is taken back; one that is
+// over is marked. The client can't ask this user again until Unblock. Report returns ErrNotFound if there is no
 // such request for the subject. It may be called again after an error.
 func (p *Provider) Report(ctx context.Context, subject, id string) error {
 	err := p.deny(ctx, subject, id, true)
@@ -197,6 +197,10 @@ func (p *Provider) Report(ctx context.Context, subject, id string) error {
 		return err
 	}
 	err = p.takeBack(ctx, h.id, h.Client, reasonReported)
+	if err != nil {
+		return err
+	}
+	err = p.markReported(ctx, h.id)
 	if err != nil {
 		return err
 	}
@@ -213,6 +217,24 @@ func (p *Provider) Report(ctx context.Context, subject, id string) error {
 	p.raise(ctx, EventReported, h)
 	p.raise(ctx, EventBlocked, h)
 	return p.denyAll(ctx, subject, h.Client)
+}
+
+// markReported notes the report in a request that was over already.
+func (p *Provider) markReported(ctx context.Context, id string) error {
+	for {
+		h, err := p.loadRequest(ctx, id)
+		if errors.Is(err, ErrNotFound) || err == nil && h.Reported {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = p.move(ctx, h, h.State, func(r *requestRecord) { r.Reported = true })
+		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		return err
+	}
 }
 
 // denyAll denies what else a client is asking the user.

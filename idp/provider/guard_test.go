@@ -50,6 +50,27 @@ func TestCoolDown(t *testing.T) {
 	w.ask("gateway", "alice").wantRetryAfter(t, "60") // forgotten
 }
 
+// What the user reports after its end is marked as reported, and its client blocked.
+func TestReportAfterTheEnd(t *testing.T) {
+	for name, end := range map[string]func(w *world, id string){
+		"denied":  func(w *world, id string) { _ = w.Deny(context.Background(), "sub-alice", id) },
+		"expired": func(w *world, _ string) { w.clock.advance(5 * time.Minute) },
+	} {
+		w := newWorld(t, nil)
+		_, id := w.start()
+		end(w, id)
+		err := w.Report(context.Background(), "sub-alice", id)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		r, err := w.Request(context.Background(), "sub-alice", id)
+		if err != nil || !r.Reported {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		w.ask("gateway", "alice").want(t, 403, "access_denied")
+	}
+}
+
 // Several denials at the same time all count.
 func TestCoolDownRace(t *testing.T) {
 	w := newWorld(t, coolDown)

@@ -44,7 +44,7 @@ const (
 
 // edges are the legal changes of state.
 var edges = map[State][]State{
-	StatePending:  {StateApproved, StateDenied, StateExpired, StateCancelled},
+	StatePending:  {StateApproved, StateDenied, StateExpired, StateCancelled, StatePending},
 	StateApproved: {StateRedeemed, StateExpired, StateCancelled, StateApproved},
 
 	// What follows changes nothing but notes: its client is called, its refresh
@@ -67,19 +67,21 @@ type requestRecord struct {
 	BindingMessage string          `json:"binding_message,omitempty"`
 	ACRValues      []string        `json:"acr_values,omitempty"`
 	Details        json.RawMessage `json:"authorization_details,omitempty"`
+	MatchCode      string          `json:"match_code,omitempty"`
 	Created        int64           `json:"created"`
 	Expires        int64           `json:"expires"`
 	Interval       int64           `json:"interval"`         // seconds
 	Window         int64           `json:"window,omitempty"` // see indexPrompted
 
-	Decided  int64    `json:"decided,omitempty"`
-	Granted  []string `json:"granted,omitempty"`
-	AuthTime int64    `json:"auth_time,omitempty"` // seconds
-	AMR      []string `json:"amr,omitempty"`
-	ACR      string   `json:"acr,omitempty"`
-	Redeemed int64    `json:"redeemed,omitempty"`
-	Reported bool     `json:"reported,omitempty"` // by its user, as none of theirs
-	Revoked  int64    `json:"revoked,omitempty"`
+	Decided      int64    `json:"decided,omitempty"`
+	Granted      []string `json:"granted,omitempty"`
+	AuthTime     int64    `json:"auth_time,omitempty"` // seconds
+	AMR          []string `json:"amr,omitempty"`
+	ACR          string   `json:"acr,omitempty"`
+	Redeemed     int64    `json:"redeemed,omitempty"`
+	Reported     bool     `json:"reported,omitempty"` // by its user, as none of theirs
+	WrongMatches int      `json:"wrong_matches,omitempty"`
+	Revoked      int64    `json:"revoked,omitempty"`
 
 	Callback  *callbackState `json:"callback,omitempty"`
 	Refresh   *refreshState  `json:"refresh,omitempty"`
@@ -246,15 +248,28 @@ func endsCallback(from, to State) bool {
 }
 
 // expire writes down that a request has expired, so that no node with a slower
-// clock can still approve it. A conflict means that somebody else was first.
+// clock can still approve it. If somebody else has come first there is nothing to do,
+// unless they have only noted something.
 func (p *Provider) expire(ctx context.Context, h *heldRequest) error {
-	err := p.move(ctx, h, StateExpired, nil)
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		return nil
+	for {
+		err := p.move(ctx, h, StateExpired, nil)
+		if err == nil {
+			p.raise(ctx, EventExpired, h)
+			return nil
+		}
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		current, err := p.loadRequest(ctx, h.id)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if current.State != h.State || current.stateAt(p.now()) != StateExpired {
+			return nil
+		}
+		*h = *current
 	}
-	if err != nil {
-		return err
-	}
-	p.raise(ctx, EventExpired, h)
-	return nil
 }

@@ -20,7 +20,7 @@ const maxRequestLife = time.Hour
 // section 7.1.1).
 var authenticationParameters = []string{
 	"scope", "client_notification_token", "acr_values", "login_hint_token", "id_token_hint", "login_hint",
-	"binding_message", "user_code", "requested_expiry", "authorization_details", "resource", "request_context", "request_uri",
+	"binding_message", "user_code", "requested_expiry", "authorization_details", "resource", "request_context", "request_uri", "match_code",
 }
 
 // errSignedRequest is the answer to every fault of a signed request: CIBA Core

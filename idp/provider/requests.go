@@ -59,6 +59,13 @@ type Request struct {
 	// Reported says that the user has reported the request.
 	Reported bool
 
+	// MustMatch says that the user must type a number of two digits to approve, which
+	// the client shows where the request was made. TriesLeft is how many wrong ones
+	// deny the request. Mismatched says that they have.
+	MustMatch  bool
+	TriesLeft  int
+	Mismatched bool
+
 	// State is the state at the time of reading.
 	State State
 }
@@ -90,6 +97,10 @@ type Approval struct {
 
 	// ACR is the authentication context class that was reached.
 	ACR string
+
+	// MatchCode is the number that the user has typed. Required if the request has
+	// MustMatch.
+	MatchCode string
 }
 
 // Pending returns the undecided requests of a subject, oldest first, at most 100.
@@ -168,14 +179,15 @@ func (p *Provider) ownRequest(ctx context.Context, subject, id string) (*heldReq
 // request: Approve returns ErrDecided if there was one, ErrExpired if it came too
 // late, ErrNotFound if there is no such request for the subject, ErrScope or
 // ErrACR if the approval does not fit the request, ErrUserNotFound if the user was
-// disabled, and ErrClientDisabled if the client was. After nil the client gets its
-// tokens, and no other answer, at its next poll.
+// disabled, and ErrClientDisabled if the client was. For a request with a match code
+// it also returns ErrMatchMissing, ErrMatchWrong and ErrMatchDenied. After nil the
+// client gets its tokens, and no other answer, at its next poll.
 func (p *Provider) Approve(ctx context.Context, a Approval) error {
 	now := p.now()
 	if a.AuthTime.IsZero() || a.AuthTime.After(now.Add(clockSkew)) {
 		return errors.New("approval has no authentication time, or one in the future")
 	}
-	return p.decide(ctx, a.Subject, a.RequestID, StateApproved, func(h *heldRequest) (func(*requestRecord), error) {
+	return p.decide(ctx, a.Subject, a.RequestID, func(h *heldRequest) (*verdict, error) {
 		granted, err := p.grantedScopes(h, a.Scopes)
 		if err != nil {
 			return nil, err
@@ -191,12 +203,16 @@ func (p *Provider) Approve(ctx context.Context, a Approval) error {
 		if err != nil {
 			return nil, err
 		}
-		return func(r *requestRecord) {
+		v, err := h.judgeMatch(a.MatchCode)
+		if err != nil || v != nil {
+			return v, err
+		}
+		return &verdict{to: StateApproved, change: func(r *requestRecord) {
 			r.Granted = granted
 			r.AuthTime = a.AuthTime.Unix()
 			r.AMR = a.AMR
 			r.ACR = a.ACR
-		}, nil
+		}}, nil
 	})
 }
 
@@ -207,72 +223,61 @@ func (p *Provider) Deny(ctx context.Context, subject, id string) error {
 }
 
 func (p *Provider) deny(ctx context.Context, subject, id string, reported bool) error {
-	return p.decide(ctx, subject, id, StateDenied, func(*heldRequest) (func(*requestRecord), error) {
-		return func(r *requestRecord) { r.Reported = reported }, nil
+	return p.decide(ctx, subject, id, func(*heldRequest) (*verdict, error) {
+		return &verdict{to: StateDenied, change: func(r *requestRecord) { r.Reported = reported }}, nil
 	})
 }
 
-// decide makes the one decision on a request. check says whether the decision is
-// possible and what goes with it.
-func (p *Provider) decide(
-	ctx context.Context, subject, id string, to State,
-	check func(*heldRequest) (func(*requestRecord), error),
-) error {
-	h, err := p.ownRequest(ctx, subject, id)
-	if err != nil {
-		return err
-	}
-	now := p.now()
-	switch h.stateAt(now) {
-	case StatePending:
-	case StateExpired:
-		if h.State == StatePending {
-			err = p.expire(ctx, h)
-			if err != nil {
-				return err
-			}
+// decide makes the one decision on a request. judge says what it comes to; it is
+// asked again if something was noted about the request in the meantime.
+func (p *Provider) decide(ctx context.Context, subject, id string, judge func(*heldRequest) (*verdict, error)) error {
+	for {
+		h, err := p.ownRequest(ctx, subject, id)
+		if err != nil {
+			return err
 		}
-		return ErrExpired
-	default:
-		return ErrDecided
+		now := p.now()
+		switch h.stateAt(now) {
+		case StatePending:
+		case StateExpired:
+			if h.State == StatePending {
+				err = p.expire(ctx, h)
+				if err != nil {
+					return err
+				}
+			}
+			return ErrExpired
+		default:
+			return ErrDecided
+		}
+		v, err := judge(h)
+		if err != nil {
+			return err
+		}
+		err = p.move(ctx, h, v.to, func(r *requestRecord) { v.apply(r, now) })
+		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+			continue // read what somebody else has made of it
+		}
+		if err != nil {
+			return err
+		}
+		p.decided(ctx, h, v)
+		return v.err
 	}
-	change, err := check(h)
-	if err != nil {
-		return err
-	}
-	err = p.move(ctx, h, to, func(r *requestRecord) {
-		r.Decided = now.UnixMilli()
-		change(r)
-	})
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		return p.lostDecision(ctx, subject, id)
-	}
-	if err != nil {
-		return err
-	}
+}
+
+// decided tells of what was written down.
+func (p *Provider) decided(ctx context.Context, h *heldRequest, v *verdict) {
 	p.log.Info("request decided",
 		zap.String("request", h.id), zap.String("client", h.Client),
-		zap.String("subject", h.Subject), zap.String("state", string(to)))
-	if to == StateDenied {
+		zap.String("subject", h.Subject), zap.String("state", string(v.to)), zap.String("reason", v.reason))
+	switch v.to {
+	case StateDenied:
 		p.noteDenial(ctx, h)
-		p.raise(ctx, EventDenied, h)
-		return nil
+		p.raiseBecause(ctx, EventDenied, h, v.reason)
+	case StateApproved:
+		p.raise(ctx, EventApproved, h)
 	}
-	p.raise(ctx, EventApproved, h)
-	return nil
-}
-
-// lostDecision tells what somebody else has made of the request in the meantime.
-// A pending request never changes without ceasing to be pending.
-func (p *Provider) lostDecision(ctx context.Context, subject, id string) error {
-	h, err := p.ownRequest(ctx, subject, id)
-	if err != nil {
-		return err
-	}
-	if h.stateAt(p.now()) == StateExpired {
-		return ErrExpired
-	}
-	return ErrDecided
 }
 
 // grantedScopes returns the approved scopes in the order of the request, or
@@ -319,7 +324,12 @@ func (p *Provider) describe(h *heldRequest) *Request {
 		CreatedAt:            time.UnixMilli(h.Created),
 		ExpiresAt:            h.expires(),
 		Reported:             h.Reported,
+		MustMatch:            h.MatchCode != "",
+		Mismatched:           h.WrongMatches >= maxWrongMatches,
 		State:                h.stateAt(p.now()),
+	}
+	if h.MatchCode != "" {
+		r.TriesLeft = maxWrongMatches - h.WrongMatches
 	}
 	if h.Decided != 0 {
 		r.DecidedAt = time.UnixMilli(h.Decided)

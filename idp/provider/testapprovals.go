@@ -63,6 +63,7 @@ func (p *Provider) testApprovalOf(h *heldRequest) Approval {
 	a := Approval{
 		Subject: h.Subject, RequestID: h.id, Scopes: h.Scope,
 		AuthTime: p.now(), AMR: []string{"hwk", "user"}, // RFC 8176
+		MatchCode: h.MatchCode,
 	}
 	switch {
 	case len(h.ACRValues) > 0:
