@@ -33,6 +33,7 @@ type hold struct {
 
 	place    *place
 	snapshot *Snapshot
+	document *Document
 	ask      Ask
 	digest   Digest
 	request  ciba.Request
@@ -121,13 +122,14 @@ func (h *hold) receive() error {
 		return err
 	}
 	h.place.shrink(h.snapshot.Size())
-	return nil
+	h.document = NewDocument(h.snapshot, h.route.Namespaces)
+	return h.document.checkOverride()
 }
 
 // question finds out who is asked and what they are shown, and binds both.
 func (h *hold) question() error {
 	var err error
-	h.ask, err = h.route.Ask(h.caller, h.snapshot, NewDocument(h.snapshot))
+	h.ask, err = h.route.Ask(h.caller, h.snapshot, h.document)
 	if err != nil {
 		return askRefusal(err)
 	}

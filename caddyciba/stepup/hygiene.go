@@ -2,7 +2,6 @@ package stepup
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -68,31 +67,6 @@ var overrides = map[string]bool{
 	"x-method-override":      true,
 	"x-original-url":         true,
 	"x-rewrite-url":          true,
-}
-
-// overrideField is the form field of several frameworks for the same purpose.
-const overrideField = "_method"
-
-func checkOverrides(r *http.Request) error {
-	for name := range r.Header {
-		if overrides[foldHeader(name)] {
-			return refuse(ProblemOverride, "Nothing was sent. Headers that override the method or the target are not allowed.", nil)
-		}
-	}
-	if r.URL == nil {
-		return nil
-	}
-	for part := range strings.FieldsFuncSeq(r.URL.RawQuery, func(c rune) bool { return c == '&' || c == ';' }) {
-		key, _, _ := strings.Cut(part, "=")
-		decoded, err := url.QueryUnescape(key)
-		if err != nil {
-			decoded = key
-		}
-		if strings.EqualFold(decoded, overrideField) {
-			return refuse(ProblemOverride, "Nothing was sent. A parameter that overrides the method is not allowed.", nil)
-		}
-	}
-	return nil
 }
 
 // singleValued are the headers that decide what a request means or who sends

@@ -87,8 +87,9 @@ func parseJSON(text []byte) (*jsonValue, error) {
 
 // jsonParser is a recursive-descent parser; maxDepth bounds the recursion.
 type jsonParser struct {
-	text []byte
-	at   int
+	text  []byte
+	at    int
+	nodes int
 }
 
 func (p *jsonParser) space() {
@@ -120,6 +121,10 @@ func (p *jsonParser) take(c byte) bool {
 }
 
 func (p *jsonParser) value(depth int) (jsonValue, error) {
+	p.nodes++
+	if p.nodes > maxNodes {
+		return jsonValue{}, errTooManyNodes
+	}
 	switch c := p.peek(); {
 	case c == '{' || c == '[':
 		if depth > maxDepth {

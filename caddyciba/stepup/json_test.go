@@ -165,7 +165,7 @@ func documentOf(contentType, coding, body string) *Document {
 	if err != nil {
 		panic(err)
 	}
-	return NewDocument(s)
+	return NewDocument(s, map[string]string{"p": "urn:bank:pay", "soap": "http://schemas.xmlsoap.org/soap/envelope/"})
 }
 
 func TestLookup(t *testing.T) {
@@ -221,8 +221,17 @@ func TestDocumentMediaType(t *testing.T) {
 		{"application/json, text/plain", "", ProblemMediaType},
 		{"text/json", "", ProblemMediaType},
 		{"text/plain", "", ProblemMediaType},
-		{"application/x-www-form-urlencoded", "", ProblemMediaType},
-		{"multipart/form-data; boundary=x", "", ProblemMediaType},
+		{"application/x-www-form-urlencoded", "", ProblemNotReadable},
+		{"multipart/form-data; boundary=x", "", ProblemNotReadable},
+		{"multipart/form-data; boundary=\"x\\y\"", "", ProblemMediaType},
+		{"multipart/form-data; boundary*=utf-8''x", "", ProblemMediaType},
+		{"multipart/mixed; boundary=x", "", ProblemMediaType},
+		{"application/xml", "", ProblemNotReadable},
+		{"text/xml; charset=utf-8", "", ProblemNotReadable},
+		{"application/soap+xml; action=\"urn:pay\"", "", ProblemNotReadable},
+		{"application/xml; charset=utf-16", "", ProblemMediaType},
+		{"text/xml", "gzip", ProblemMediaType},
+		{"application/x-www-form-urlencoded; charset=utf-7", "", ProblemMediaType},
 		{"application/jsonp", "", ProblemMediaType},
 		{"application/+json", "", ProblemMediaType},
 		{"application/json; charset=utf-16", "", ProblemMediaType},

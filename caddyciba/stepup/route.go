@@ -51,6 +51,10 @@ type Route struct {
 	// the upstream pays heed. The approval is bound to them too.
 	DigestHeaders []string
 
+	// Namespaces are the XML namespaces of prefixes that paths into an XML body may
+	// use. Optional.
+	Namespaces map[string]string
+
 	// Ask says who is asked and what they are shown. Required. It may take
 	// nothing from the request but what the snapshot and the document return, and
 	// what whoever authenticated the caller has said. Of its errors, a *Refusal is
