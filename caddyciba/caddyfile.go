@@ -38,6 +38,7 @@ func init() {
 //		auth_age      <duration>|off
 //		hold          <duration>
 //		max_body      <size>
+//		namespace     <prefix> <uri>
 //		token         <header>|off
 //		header_up     <header> <template>
 //		strict_target off
@@ -158,7 +159,7 @@ func (d *directive) unmarshal(disp *caddyfile.Dispenser) error {
 	seen := make(map[string]bool)
 	for disp.NextBlock(0) {
 		option := disp.Val()
-		if seen[option] && option != "header_up" {
+		if seen[option] && !repeatable[option] {
 			return disp.Errf("%s already specified", option)
 		}
 		seen[option] = true
@@ -169,6 +170,9 @@ func (d *directive) unmarshal(disp *caddyfile.Dispenser) error {
 	}
 	return nil
 }
+
+// repeatable are the options of which there may be several.
+var repeatable = map[string]bool{"header_up": true, "namespace": true}
 
 func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) error {
 	switch option {
@@ -207,7 +211,7 @@ func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) er
 		d.lenient = true
 		return nil
 	default:
-		return disp.Errf("unrecognized option '%s'", option)
+		return d.unmarshalContent(disp, option)
 	}
 }
 

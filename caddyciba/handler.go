@@ -59,8 +59,9 @@ func init() {
 // `{ciba.claims.NAME}` | A claim of the customer's ID Token
 //
 // In `customer` and `message`, `{ciba.body.PATH}` stands for a field of the
-// request's JSON body: names and array indexes, joined by dots, as in
-// `{ciba.body.creditor.name}`.
+// request's body, which can be JSON, XML, a form or multipart form data: names and
+// indexes, joined by dots, as in `{ciba.body.creditor.name}`. A header or query
+// parameter stands there only if the request has it once and in one spelling.
 type Handler struct {
 	// Provider is the name of a provider in the `ciba` app. Either this or an
 	// issuer is required.
@@ -117,6 +118,11 @@ type Handler struct {
 	// with status 413 before anybody is asked. Default: 65536. Maximum:
 	// 67108864.
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// Namespaces are the XML namespaces of prefixes that `{ciba.body.PATH}` may use,
+	// as in `{ciba.body.soap:Envelope.soap:Body.pay:Transfer.pay:Amount}`. A name
+	// without prefix stands for an element of any namespace. Default: none.
+	Namespaces map[string]string `json:"namespaces,omitempty"`
 
 	// Token is the header in which the upstream gets the customer's access
 	// token, or `off` if it shall not get it. In `Authorization` the token
@@ -217,6 +223,10 @@ func (h *Handler) check(ctx caddy.Context) error {
 		}
 	}
 	err := checkTokenHeader(h.Token)
+	if err != nil {
+		return err
+	}
+	err = h.checkNamespaces()
 	if err != nil {
 		return err
 	}

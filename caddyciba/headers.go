@@ -87,11 +87,12 @@ func (h headerTemplates) names() []string {
 // set sets the headers on an approved request. Callers' own headers of these
 // names are gone already.
 func (h headerTemplates) set(header http.Header, approval *stepup.Approval) {
-	lookup := func(key string) (string, bool) {
+	lookup := func(key string) (string, bool, error) {
 		if key == transactionKey {
-			return approval.Transaction.ID, true
+			return approval.Transaction.ID, true, nil
 		}
-		return claimText(approval.Claims.Raw[strings.TrimPrefix(key, claimsPrefix)])
+		text, ok := claimText(approval.Claims.Raw[strings.TrimPrefix(key, claimsPrefix)])
+		return text, ok, nil
 	}
 	for name, t := range h {
 		value, err := t.fill(nil, lookup)

@@ -37,6 +37,7 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 		NoToken:    h.Token == off,
 		SetHeaders: headers.set,
 		Headers:    headers.names(),
+		Namespaces: h.Namespaces,
 		Ask: func(ctx context.Context, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
 			question, err := ask(ctx, customer, message, s, d)
 			if err != nil {
@@ -70,19 +71,24 @@ func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d
 		return stepup.Ask{}, errors.New("request has no replacer")
 	}
 	user, _ := repl.GetString("http.auth.user.id")
-	who, err := customer.fill(d.Lookup, repl.GetString)
+	lookup := strictly(s, repl.GetString)
+	who, err := customer.fill(d.Lookup, lookup)
 	if nobody(err) {
 		// The engine refuses a request that concerns nobody.
 		return stepup.Ask{Caller: user}, nil
 	}
+	caller := callerOf(ctx, repl, user)
+	if errors.Is(err, errSeveral) {
+		// Two customers are nobody, too (threats G12).
+		return stepup.Ask{Caller: caller}, nil
+	}
 	if err != nil {
 		return stepup.Ask{}, fmt.Errorf("customer: %w", err)
 	}
-	caller := callerOf(ctx, repl, user)
 	if message.source == "" {
 		return stepup.Ask{Customer: who, Caller: caller, Message: plainMessage(s)}, nil
 	}
-	what, err := message.fill(d.Lookup, repl.GetString)
+	what, err := message.fill(d.Lookup, lookup)
 	if err != nil {
 		return stepup.Ask{}, fmt.Errorf("message: %w", err)
 	}

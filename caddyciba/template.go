@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/caddyciba/gateway/caddyciba/stepup"
 )
 
 // bodyPrefix begins the names of the placeholders that stand for fields of the
@@ -109,10 +111,12 @@ func checkPlaceholder(key string) error {
 	if !ok {
 		return fmt.Errorf("unknown placeholder {%s}: of this family there is {ciba.body.PATH}", key)
 	}
-	for step := range strings.SplitSeq(path, ".") {
-		if step == "" {
-			return fmt.Errorf("placeholder {%s} has an empty step in its path", key)
-		}
+	parsed, err := stepup.ParsePath(path)
+	if err != nil {
+		return fmt.Errorf("placeholder {%s}: %w", key, err)
+	}
+	if parsed.Many() {
+		return fmt.Errorf("placeholder {%s} can stand for several values: use the number of one, or # for how many there are", key)
 	}
 	return nil
 }
@@ -127,10 +131,26 @@ func (t *template) needsBody() bool {
 	return false
 }
 
+// prefixes are the namespace prefixes in the template's paths into the body.
+func (t *template) prefixes() []string {
+	var prefixes []string
+	for _, p := range t.parts {
+		path, ok := strings.CutPrefix(p.key, bodyPrefix)
+		if !ok {
+			continue
+		}
+		parsed, err := stepup.ParsePath(path)
+		if err == nil {
+			prefixes = append(prefixes, parsed.Prefixes()...)
+		}
+	}
+	return prefixes
+}
+
 // fill puts the template together. Body answers for a path in the body, lookup
 // for every other name. The first placeholder that is unknown, cannot be read
 // or is empty ends it with a *placeholderError.
-func (t *template) fill(body func(path string) (string, error), lookup func(key string) (string, bool)) (string, error) {
+func (t *template) fill(body func(path string) (string, error), lookup func(key string) (string, bool, error)) (string, error) {
 	var out strings.Builder
 	for _, p := range t.parts {
 		if p.key == "" {
@@ -147,7 +167,7 @@ func (t *template) fill(body func(path string) (string, error), lookup func(key 
 }
 
 // fillOne finds what one placeholder stands for.
-func fillOne(key string, body func(path string) (string, error), lookup func(key string) (string, bool)) (string, error) {
+func fillOne(key string, body func(path string) (string, error), lookup func(key string) (string, bool, error)) (string, error) {
 	path, ok := strings.CutPrefix(key, bodyPrefix)
 	if ok {
 		text, err := body(path)
@@ -159,7 +179,10 @@ func fillOne(key string, body func(path string) (string, error), lookup func(key
 		}
 		return text, nil
 	}
-	text, known := lookup(key)
+	text, known, err := lookup(key)
+	if err != nil {
+		return "", err
+	}
 	if !known {
 		return "", errUnknownPlaceholder
 	}

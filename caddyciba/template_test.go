@@ -18,14 +18,16 @@ func TestTemplateFill(t *testing.T) {
 		}
 		return "", errMissing
 	}
-	lookup := func(key string) (string, bool) {
+	lookup := func(key string) (string, bool, error) {
 		switch key {
 		case "http.auth.user.id":
-			return "alice", true
+			return "alice", true, nil
 		case "http.request.header.X":
-			return "", true
+			return "", true, nil
+		case "http.request.header.Y":
+			return "", true, errSeveral
 		}
-		return "", false
+		return "", false, nil
 	}
 
 	tests := []struct {
@@ -42,6 +44,7 @@ func TestTemplateFill(t *testing.T) {
 		{name: "missing field", source: "Pay {ciba.body.amuont}", err: errMissing},
 		{name: "empty field", source: "Memo {ciba.body.memo}", err: errEmptyPlaceholder},
 		{name: "unknown name", source: "Pay {amount}", err: errUnknownPlaceholder},
+		{name: "repeated header", source: "Pay {http.request.header.Y}", err: errSeveral},
 		{name: "empty header", source: "Pay {http.request.header.X}", err: errEmptyPlaceholder},
 	}
 	for _, tt := range tests {
@@ -62,7 +65,7 @@ func TestTemplateFill(t *testing.T) {
 func TestTemplateMistakes(t *testing.T) {
 	for _, source := range []string{
 		"Pay {ciba.body.amount", "Pay }", "Pay {}", "Pay { x }", "Pay {a{b}}",
-		"{ciba.amount}", "{ciba.body.}", "{ciba.body.a..b}", "{ciba.body.a.}", "{ciba.claims.sub}",
+		"{ciba.amount}", "{ciba.body.}", "{ciba.body.a..b}", "{ciba.body.a.}", "{ciba.claims.sub}", "{ciba.body.items.*.amount}", `{ciba.body.a\b}`,
 	} {
 		_, err := parseTemplate(source)
 		if err == nil {
