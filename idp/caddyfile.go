@@ -57,6 +57,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		mtls_base_url          <url>
 //		notification_networks  <networks...>
 //		notification_ca        <PEM files...>
+//		mask_unknown_users
 //		insecure_test_approvals
 //		limits {
 //			per_client                  <number> <duration>|off

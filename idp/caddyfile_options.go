@@ -79,6 +79,8 @@ func (p *parser) read() error {
 		return p.list(&h.NotificationNetworks)
 	case "notification_ca":
 		return p.list(&h.NotificationCAFiles)
+	case "mask_unknown_users":
+		return p.flag(&h.MaskUnknownUsers)
 	case "insecure_test_approvals":
 		return p.flag(&h.InsecureTestApprovals)
 	case "limits":

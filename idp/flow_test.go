@@ -89,7 +89,7 @@ func TestDenied(t *testing.T) {
 	if err != nil || len(pending) != 1 {
 		t.Fatalf("%d requests wait: %v", len(pending), err)
 	}
-	err = observed{Provider: in.provider, in: in}.Deny(t.Context(), "anna", pending[0].ID)
+	err = in.provider.Deny(t.Context(), "anna", pending[0].ID)
 	if err != nil {
 		t.Fatal(err)
 	}

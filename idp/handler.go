@@ -154,6 +154,13 @@ type Handler struct {
 	// are resolved. Default: those of the system.
 	NotificationCAFiles []string `json:"notification_ca_files,omitempty"`
 
+	// Keeps from clients who is a customer. A request for somebody who does not
+	// exist, or is disabled, is answered like one for a customer who does not react:
+	// it waits, and then expires. Where customers have user codes, those who do not
+	// exist look like customers who have one. Default: false, and the answer is
+	// unknown_user_id, so that a mistyped name is an error at once.
+	MaskUnknownUsers bool `json:"mask_unknown_users,omitempty"`
+
 	// Opens an endpoint at which everybody who knows an auth_req_id can approve
 	// or deny the request without its customer, for automated tests. It must
 	// never be open where real people are asked, and every load of the config

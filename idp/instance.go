@@ -61,14 +61,14 @@ func (in *instance) build(s *settings) error {
 		return err
 	}
 	config.Store, config.Users = part, in.users
-	config.Notify = in.requested
+	config.Notify, config.OnEvent = in.requested, in.happened
 	config.Logger = in.out.logger()
 	in.provider, err = provider.New(config)
 	if err != nil {
 		return err
 	}
 	in.approval, err = approval.New(approval.Config{
-		Provider:        observed{Provider: in.provider, in: in},
+		Provider:        in.provider,
 		Users:           in.users,
 		Store:           part,
 		PublicURL:       s.Issuer,

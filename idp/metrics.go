@@ -15,6 +15,9 @@ var collectors = struct {
 	decisions *prometheus.CounterVec
 	delay     *prometheus.HistogramVec
 
+	refusals *prometheus.CounterVec
+	events   *prometheus.CounterVec
+
 	notifications *prometheus.CounterVec
 }{
 	requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -36,6 +39,18 @@ var collectors = struct {
 		Help:      "Time from a request to the customer's decision.",
 		Buckets:   []float64{2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600},
 	}, []string{"issuer", "decision"}),
+	refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "ciba_idp",
+		Name:      "refusals_total",
+		Help:      "Authentication requests of known clients that were refused, by error code.",
+	}, []string{"issuer", "client", "error"}),
+	events: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy",
+		Subsystem: "ciba_idp",
+		Name:      "events_total",
+		Help:      "What has become of requests, by event: approved, denied, redeemed, reported and so on.",
+	}, []string{"issuer", "client", "event"}),
 	notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy",
 		Subsystem: "ciba_idp",
@@ -47,7 +62,7 @@ var collectors = struct {
 // registerMetrics adds the collectors to the registry of a config. Several
 // handlers of one config do so.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, collector := range []prometheus.Collector{collectors.requests, collectors.decisions, collectors.delay, collectors.notifications} {
+	for _, collector := range []prometheus.Collector{collectors.requests, collectors.decisions, collectors.delay, collectors.refusals, collectors.events, collectors.notifications} {
 		err := registry.Register(collector)
 		var registered prometheus.AlreadyRegisteredError
 		if err != nil && !errors.As(err, &registered) {

@@ -2,77 +2,23 @@ package idp
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
-// Names of the events that Caddy's events app carries. Their data are issuer,
-// request, client and subject; the ones about a decision also have scopes.
-const (
-	eventRequested = "ciba_idp_requested"
-	eventApproved  = "ciba_idp_approved"
-	eventDenied    = "ciba_idp_denied"
-)
+// eventPrefix begins the names of the events that Caddy's events app carries; the
+// type of the provider's event follows. Their data are issuer, client and subject,
+// the request if there is one, and what else the type calls for.
+const eventPrefix = "ciba_idp_"
 
-// observed is the provider as the approval app sees it. It counts and reports
-// what customers decide.
-type observed struct {
-	*provider.Provider
-	in *instance
-}
+// eventRequested is also what the webhook tells of.
+const eventRequested = eventPrefix + string(provider.EventRequested)
 
-// Approve approves a request, and reports it if it succeeded.
-func (o observed) Approve(ctx context.Context, approval provider.Approval) error {
-	err := o.Provider.Approve(ctx, approval)
-	if errors.Is(err, provider.ErrMatchDenied) {
-		o.decided(ctx, eventDenied, approval.Subject, approval.RequestID, nil)
-	}
-	if err != nil {
-		return err
-	}
-	o.decided(ctx, eventApproved, approval.Subject, approval.RequestID, approval.Scopes)
-	return nil
-}
-
-// Deny denies a request, and reports it if it succeeded.
-func (o observed) Deny(ctx context.Context, subject, id string) error {
-	err := o.Provider.Deny(ctx, subject, id)
-	if err != nil {
-		return err
-	}
-	o.decided(ctx, eventDenied, subject, id, nil)
-	return nil
-}
-
-// decided counts and reports a decision that stands. That it cannot be
-// described does not undo it, so the error goes to the log.
-func (o observed) decided(ctx context.Context, event, subject, id string, scopes []string) {
-	request, err := o.Provider.Request(ctx, subject, id)
-	if err != nil {
-		o.in.out.logger().Error("a decision stands but cannot be reported", zap.String("event", event), zap.String("request", id), zap.Error(err))
-		return
-	}
-	decision := "denied"
-	if event == eventApproved {
-		decision = "approved"
-	}
-	collectors.decisions.WithLabelValues(o.in.issuer, request.Client.ID, decision).Inc()
-	collectors.delay.WithLabelValues(o.in.issuer, decision).Observe(max(0, request.DecidedAt.Sub(request.CreatedAt)).Seconds())
-	o.in.out.emit(event, func() map[string]any {
-		data := o.in.describe(request)
-		if event == eventApproved {
-			data["scopes"] = scopes
-		}
-		return data
-	})
-}
-
-// requested counts and reports a new request, and has its customer notified. The provider calls it in a
-// goroutine of its own.
+// requested counts and reports a new request, and has its customer notified. The
+// provider calls it in a goroutine of its own, so that an event handler does not delay
+// the answer to the client, by which somebody who exists could be told from somebody
+// who does not.
 func (in *instance) requested(ctx context.Context, request *provider.Request) {
 	collectors.requests.WithLabelValues(in.issuer, request.Client.ID).Inc()
 	in.out.emit(eventRequested, func() map[string]any {
@@ -83,8 +29,40 @@ func (in *instance) requested(ctx context.Context, request *provider.Request) {
 	in.notify(ctx, request)
 }
 
-// describe is what every event tells. It holds nothing secret: the request is
-// known by its public id, and what it is about stays out of the debug log.
+// happened counts and reports what has become of a request. The provider calls it
+// once it is written down.
+func (in *instance) happened(_ context.Context, e provider.Event) {
+	switch e.Type {
+	case provider.EventRequested, provider.EventNotified:
+		return // see requested
+	case provider.EventRefused:
+		collectors.refusals.WithLabelValues(in.issuer, e.Client, e.Reason).Inc()
+	case provider.EventApproved, provider.EventDenied:
+		collectors.decisions.WithLabelValues(in.issuer, e.Client, string(e.Type)).Inc()
+		took := max(0, e.Request.DecidedAt.Sub(e.Request.CreatedAt))
+		collectors.delay.WithLabelValues(in.issuer, string(e.Type)).Observe(took.Seconds())
+	}
+	collectors.events.WithLabelValues(in.issuer, e.Client, string(e.Type)).Inc()
+	in.out.emit(eventPrefix+string(e.Type), func() map[string]any { return in.tell(e) })
+}
+
+// tell is what an event tells.
+func (in *instance) tell(e provider.Event) map[string]any {
+	data := map[string]any{"issuer": in.issuer, "client": e.Client, "subject": e.Subject}
+	if e.Request != nil {
+		data = in.describe(e.Request)
+	}
+	if e.Type == provider.EventApproved {
+		data["scopes"] = e.Request.Granted
+	}
+	if e.Reason != "" {
+		data["reason"] = e.Reason
+	}
+	return data
+}
+
+// describe is what every event about a request tells. It holds nothing secret: the
+// request is known by its public id, and what it is about stays out of the debug log.
 func (in *instance) describe(request *provider.Request) map[string]any {
 	return map[string]any{
 		"issuer":  in.issuer,

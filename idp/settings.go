@@ -47,6 +47,7 @@ type settings struct {
 	NotificationNetworks    []netip.Prefix
 	NotificationCAs         [][]byte
 	InsecureTestApprovals   bool
+	MaskUnknownUsers        bool
 	Limits                  Limits
 
 	Scopes      []provider.Scope
@@ -83,6 +84,7 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		ListenerVerifiesClients: h.ListenerVerifiesClients,
 		MTLSBaseURL:             h.MTLSBaseURL,
 		InsecureTestApprovals:   h.InsecureTestApprovals,
+		MaskUnknownUsers:        h.MaskUnknownUsers,
 		Brand:                   h.brand(),
 	}
 	if s.RequestLifetime == 0 && s.MaxRequestLifetime != 0 {
@@ -238,9 +240,11 @@ func (s *settings) provider() (provider.Config, error) {
 		MTLSBaseURL:                s.MTLSBaseURL,
 		NotificationNetworks:       s.NotificationNetworks,
 		InsecureTestApprovals:      s.InsecureTestApprovals,
+		MaskUnknownUsers:           s.MaskUnknownUsers,
 	}
 	if s.asksForUserCodes() {
 		config.CompareUserCode = comparePassword
+		config.DecoyUserCodeHash = s.fakeUserCode()
 	}
 	var err error
 	config.ClientRoots, err = certPool(s.ClientCAs)
@@ -276,6 +280,21 @@ func (s *settings) fakePassword() []byte {
 		return fakeHash("")
 	}
 	return fakeHash(s.Users[0].PasswordHash)
+}
+
+// fakeUserCode is the user code of those who do not exist: a hash that costs as much
+// to compare as those of the customers, none if none of them has a code. Customers
+// from elsewhere are taken to have codes.
+func (s *settings) fakeUserCode() string {
+	if len(s.Users) == 0 {
+		return string(fakeHash(""))
+	}
+	for _, user := range s.Users {
+		if user.UserCodeHash != "" {
+			return string(fakeHash(user.UserCodeHash))
+		}
+	}
+	return ""
 }
 
 // sameCost reports whether all users' passwords take the same time to check.
