@@ -56,6 +56,9 @@ type App struct {
 	// gates are those of this configuration, by key. Caddy provisions one
 	// module after the other and starts apps when all are provisioned.
 	gates map[string]*gate
+
+	// notified are the providers whose notifications some site takes.
+	notified map[string]bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -72,12 +75,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.gates = make(map[string]*gate)
+	a.notified = make(map[string]bool)
 
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
 		if a.Providers[name] == nil {
 			return fmt.Errorf("provider %s: must not be null", name)
 		}
 		err := a.Providers[name].check()
+		if err != nil {
+			return fmt.Errorf("provider %s: %w", name, err)
+		}
+		err = a.Providers[name].provision(ctx)
 		if err != nil {
 			return fmt.Errorf("provider %s: %w", name, err)
 		}
@@ -120,6 +128,7 @@ func (a *App) loadEngine(ctx caddy.Context) (caddystore.Engine, error) {
 func (a *App) Start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
+	a.warnUnnotified()
 	for _, g := range a.gates {
 		g.reports.Store(a.reports)
 		g.engine.Resume()

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -33,6 +31,12 @@ func init() {
 //		customer      <template>
 //		subject       <claim>|off
 //		message       <template>
+//		login_hint    <template>
+//		login_hint_token <template>
+//		id_token_hint <template>
+//		user_code     <template>
+//		resource      <uris...>
+//		parameter     <name> <template>
 //		scope         <scopes...>
 //		acr           <values...>
 //		auth_age      <duration>|off
@@ -168,11 +172,15 @@ func (d *directive) unmarshal(disp *caddyfile.Dispenser) error {
 			return err
 		}
 	}
+	_, err := d.hintTemplates()
+	if err != nil {
+		return errorAt(d.provider, err)
+	}
 	return nil
 }
 
 // repeatable are the options of which there may be several.
-var repeatable = map[string]bool{"header_up": true, "namespace": true}
+var repeatable = map[string]bool{"header_up": true, "namespace": true, "parameter": true}
 
 func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) error {
 	switch option {
@@ -185,6 +193,18 @@ func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) er
 		return nil
 	case "message":
 		return templateArg(disp, &d.Message)
+	case "login_hint":
+		return templateArg(disp, &d.LoginHint)
+	case "login_hint_token":
+		return templateArg(disp, &d.LoginHintToken)
+	case "id_token_hint":
+		return templateArg(disp, &d.IDTokenHint)
+	case "user_code":
+		return templateArg(disp, &d.UserCode)
+	case "resource":
+		return listArg(disp, &d.Resource)
+	case "parameter":
+		return parameterArg(disp, &d.Parameters)
 	case "scope":
 		return listArg(disp, &d.Scope)
 	case "acr":
@@ -301,70 +321,6 @@ func (d *directive) unmarshalHeaderUp(disp *caddyfile.Dispenser) error {
 		return disp.Errf("invalid header_up: %w", err)
 	}
 	d.HeaderUp[name] = value
-	return nil
-}
-
-func templateArg(d *caddyfile.Dispenser, field *string) error {
-	name := d.Val()
-	if !d.AllArgs(field) {
-		return d.ArgErr()
-	}
-	_, err := parseTemplate(*field)
-	if err != nil {
-		return d.Errf("invalid %s: %w", name, err)
-	}
-	return nil
-}
-
-func listArg(d *caddyfile.Dispenser, field *[]string) error {
-	*field = d.RemainingArgs()
-	if len(*field) == 0 {
-		return d.ArgErr()
-	}
-	return nil
-}
-
-func durationArg(d *caddyfile.Dispenser, field *caddy.Duration) error {
-	name, value := d.Val(), ""
-	if !d.AllArgs(&value) {
-		return d.ArgErr()
-	}
-	duration, err := caddy.ParseDuration(value)
-	if err != nil {
-		return d.Errf("invalid %s duration '%s': %w", name, value, err)
-	}
-	if duration <= 0 {
-		return d.Errf("%s must be longer than nothing, got '%s'", name, value)
-	}
-	*field = caddy.Duration(duration)
-	return nil
-}
-
-func sizeArg(d *caddyfile.Dispenser, field *int64) error {
-	name, value := d.Val(), ""
-	if !d.AllArgs(&value) {
-		return d.ArgErr()
-	}
-	size, err := humanize.ParseBytes(value)
-	if err != nil {
-		return d.Errf("invalid %s size '%s': %w", name, value, err)
-	}
-	if size == 0 || size > maxMaxBody {
-		return d.Errf("%s must be between 1B and %s, got '%s'", name, humanize.IBytes(maxMaxBody), value)
-	}
-	*field = int64(size)
-	return nil
-}
-
-func headerArg(d *caddyfile.Dispenser, field *string) error {
-	name := d.Val()
-	if !d.AllArgs(field) {
-		return d.ArgErr()
-	}
-	err := checkTokenHeader(*field)
-	if err != nil {
-		return d.Errf("invalid %s: %w", name, err)
-	}
 	return nil
 }
 

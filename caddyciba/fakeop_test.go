@@ -117,7 +117,7 @@ func (op *fakeOP) discovery(w http.ResponseWriter, _ *http.Request) {
 		"jwks_uri":                            op.URL + "/jwks",
 		"token_endpoint":                      op.URL + "/token",
 		"backchannel_authentication_endpoint": op.URL + "/backchannel",
-		"backchannel_token_delivery_modes_supported": []string{"poll"},
+		"backchannel_token_delivery_modes_supported": []string{"poll", "ping", "push"},
 		"grant_types_supported":                      []string{"urn:openid:params:grant-type:ciba"},
 		"token_endpoint_auth_methods_supported":      []string{"client_secret_basic", "private_key_jwt"},
 		"id_token_signing_alg_values_supported":      []string{"ES256"},

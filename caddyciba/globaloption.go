@@ -17,12 +17,11 @@ func init() {
 //	ciba {
 //		store <engine> [<args...>]
 //		provider <name> {
-//			issuer        <url>
-//			client_id     <id>
-//			client_secret <placeholder>
-//			client_key    <placeholder>
+//			...
 //		}
 //	}
+//
+// The options of a provider are at [Provider.unmarshal].
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // consume option name
 	if existing != nil {
@@ -89,23 +88,11 @@ func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
 		return d.Errf("provider '%s' already specified", name)
 	}
 	p := new(Provider)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		field := p.field(option)
-		if field == nil {
-			return d.Errf("unrecognized option '%s' of provider '%s'", option, name)
-		}
-		if *field != "" {
-			return d.Errf("%s already specified", option)
-		}
-		if !d.AllArgs(field) {
-			return d.ArgErr()
-		}
-		if *field == "" {
-			return d.Errf("%s must not be empty", option)
-		}
+	err := p.unmarshal(d, name)
+	if err != nil {
+		return err
 	}
-	err := p.check()
+	err = p.check()
 	if err != nil {
 		return errorAt(start, fmt.Errorf("provider %s: %w", name, err))
 	}
@@ -113,21 +100,6 @@ func (a *App) unmarshalProvider(d *caddyfile.Dispenser) error {
 		a.Providers = make(map[string]*Provider)
 	}
 	a.Providers[name] = p
-	return nil
-}
-
-// field returns where the value of an option goes, or nil for an unknown one.
-func (p *Provider) field(option string) *string {
-	switch option {
-	case "issuer":
-		return &p.Issuer
-	case "client_id":
-		return &p.ClientID
-	case "client_secret":
-		return &p.ClientSecret
-	case "client_key":
-		return &p.ClientKey
-	}
 	return nil
 }
 

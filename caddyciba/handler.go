@@ -78,6 +78,35 @@ type Handler struct {
 	// which it is empty is refused. Default: `{http.auth.user.id}`.
 	Customer string `json:"customer,omitempty"`
 
+	// LoginHint tells the provider who the customer is, where it wants another
+	// form than the customer's name, as `user:{http.auth.user.id}`. Placeholders
+	// are filled in for each request. Default: the customer.
+	LoginHint string `json:"login_hint,omitempty"`
+
+	// LoginHintToken is a token that tells the provider who the customer is, in
+	// place of a login hint, such as `{http.request.header.X-Login-Hint-Token}`.
+	// Placeholders are filled in for each request. Default: none.
+	LoginHintToken string `json:"login_hint_token,omitempty"`
+
+	// IDTokenHint is an ID Token that the provider has issued to the gateway's
+	// client for the customer, in place of a login hint. Placeholders are filled
+	// in for each request. Default: none.
+	IDTokenHint string `json:"id_token_hint,omitempty"`
+
+	// UserCode is a code of the customer's that some providers demand, such as
+	// `{http.request.header.X-User-Code}`. Placeholders are filled in for each
+	// request; if the result is empty, no code is sent. Default: none.
+	UserCode string `json:"user_code,omitempty"`
+
+	// Resource are the URIs of the APIs for which the access token is to be good
+	// (RFC 8707). Default: none.
+	Resource []string `json:"resource,omitempty"`
+
+	// Parameters are further parameters of the authentication request.
+	// Placeholders are filled in for each request; one for which a placeholder is
+	// unknown or empty is refused. Default: none, beside those of the provider.
+	Parameters map[string]string `json:"parameters,omitempty"`
+
 	// Subject names the claim of the ID Token that must be equal to the customer,
 	// for example `preferred_username` where the provider's subjects are opaque.
 	// A request whose token is about somebody else is refused. With `off` it is

@@ -148,7 +148,7 @@ func TestFieldComments(t *testing.T) {
 func TestStrictJSON(t *testing.T) {
 	for _, config := range []string{
 		`{"apps":{"ciba":{"shop":{}}}}`,
-		`{"apps":{"ciba":{"providers":{"corp":{"issuer":"https://id.example.com","delivery":"push"}}}}}`,
+		`{"apps":{"ciba":{"providers":{"corp":{"issuer":"https://id.example.com","deliver":"push"}}}}}`,
 		`{"apps":{"ciba":{"providers":{"corp":null}}}}`,
 		`{"apps":{"ciba":{"providers":{"corp":{"issuer":7}}}}}`,
 		`{"apps":{"ciba":{"store":{"engine":"memory","size":1}}}}`,

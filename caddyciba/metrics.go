@@ -23,6 +23,8 @@ type metrics struct {
 	held         *prometheus.GaugeVec
 	wait         *prometheus.HistogramVec
 	upstream     *prometheus.HistogramVec
+
+	notifications *prometheus.CounterVec
 }
 
 func newCollectors() *metrics {
@@ -46,6 +48,10 @@ func newCollectors() *metrics {
 			Help:    "Time that the upstream took to answer approved requests.",
 			Buckets: prometheus.DefBuckets,
 		}, []string{"issuer"}),
+		notifications: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "notifications_total",
+			Help: "Notifications of providers that came in, by delivery mode and the status that was answered.",
+		}, []string{"issuer", "mode", "status"}),
 	}
 }
 
@@ -55,7 +61,7 @@ func (m *metrics) register(ctx caddy.Context) error {
 	if registry == nil {
 		return nil
 	}
-	for _, c := range []prometheus.Collector{m.transactions, m.held, m.wait, m.upstream} {
+	for _, c := range []prometheus.Collector{m.transactions, m.held, m.wait, m.upstream, m.notifications} {
 		err := registry.Register(c)
 		var already prometheus.AlreadyRegisteredError
 		if err != nil && !errors.As(err, &already) {

@@ -3,13 +3,9 @@ package caddyciba
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -19,11 +15,6 @@ import (
 	"github.com/caddyciba/gateway/caddyciba/stepup"
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
-
-// longPoll is how long a provider is asked to hold the answer to a poll. One that
-// does brings an approval to the upstream at once; others answer as they always
-// did. It stays below the 30 s that some proxies allow.
-const longPoll = 25 * time.Second
 
 // gates are the gates of this process by everything that shapes them. Each
 // handler has one reference while its configuration is in use, and each request
@@ -41,7 +32,9 @@ var process = rand.Text()
 type gate struct {
 	issuer string
 	http   *http.Client
+	client *ciba.Client
 	store  *caddystore.Handle
+	inbox  *inbox
 	engine *stepup.Gate
 
 	// exclusive says that no other process can use the store.
@@ -99,65 +92,6 @@ func (p *pooledGate) release() error {
 	return err
 }
 
-// clientSettings are a provider's settings with secrets resolved. They are
-// never printed.
-type clientSettings struct {
-	issuer, clientID string
-	secret, key      string
-}
-
-// settings resolves a provider's placeholders, and warns about a secret that
-// stands in the configuration itself.
-func (a *App) settings(p Provider) (*clientSettings, error) {
-	err := p.check()
-	if err != nil {
-		return nil, err
-	}
-	s := &clientSettings{issuer: p.Issuer}
-	s.clientID, err = resolve("client_id", p.ClientID)
-	if err != nil {
-		return nil, err
-	}
-	if p.ClientKey != "" {
-		s.key, _, err = resolveSecret("client_key", p.ClientKey)
-		return s, err
-	}
-	var literal bool
-	s.secret, literal, err = resolveSecret("client_secret", p.ClientSecret)
-	if err != nil {
-		return nil, err
-	}
-	if literal {
-		a.logger.Warn("client_secret is written out in the configuration, where everybody who can read the configuration can read it; use {env.…} or {file.…}",
-			zap.String("issuer", p.Issuer))
-	}
-	return s, nil
-}
-
-// poolKey hashes everything that shapes a gate. Two configurations with the same
-// key share one gate, so that a reload loses nothing.
-func (s *clientSettings) poolKey(store string) string {
-	h := sha256.New()
-	for _, field := range []string{s.issuer, s.clientID, s.secret, s.key, store} {
-		// The length keeps fields apart whatever they contain.
-		_, _ = fmt.Fprintf(h, "%d:", len(field))
-		_, _ = io.WriteString(h, field)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// authenticator returns how the client proves who it is.
-func (s *clientSettings) authenticator() (ciba.Authenticator, error) {
-	if s.key == "" {
-		return ciba.ClientSecretBasic(s.secret), nil
-	}
-	key, err := ciba.ParsePrivateKey([]byte(s.key))
-	if err != nil {
-		return nil, fmt.Errorf("reading client_key: %w", err)
-	}
-	return ciba.PrivateKeyJWT(key, "")
-}
-
 // isExclusive reports whether an engine serves one process alone.
 func isExclusive(engine caddystore.Engine) bool {
 	switch engine.(type) {
@@ -170,19 +104,14 @@ func isExclusive(engine caddystore.Engine) bool {
 
 // newGate makes a gate. Nothing is opened and nobody is talked to yet.
 func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, reports *reporter) (*gate, error) {
-	auth, err := s.authenticator()
+	g := &gate{issuer: s.issuer, exclusive: isExclusive(engine)}
+	g.reports.Store(reports)
+	var err error
+	g.http, err = s.httpClient()
 	if err != nil {
 		return nil, err
 	}
-	g := &gate{issuer: s.issuer, http: ciba.NewHTTPClient(nil), exclusive: isExclusive(engine)}
-	g.reports.Store(reports)
-	client, err := ciba.NewClient(ciba.Config{
-		Issuer:     s.issuer,
-		ClientID:   s.clientID,
-		Auth:       auth,
-		HTTPClient: g.http,
-		LongPoll:   longPoll,
-	})
+	g.client, err = s.client(g.http)
 	if err != nil {
 		return nil, err
 	}
@@ -190,8 +119,9 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 	if err != nil {
 		return nil, fmt.Errorf("acquiring store: %w", err)
 	}
+	g.inbox = newInbox(g.store, s.issuer, s.clientID)
 	g.engine, err = stepup.New(stepup.Config{
-		Client:   client,
+		Client:   newAsking(g.client, s, g.inbox),
 		Store:    g.store,
 		Instance: process,
 		Alive:    served,

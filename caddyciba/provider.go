@@ -1,11 +1,15 @@
 package caddyciba
 
 import (
-	"errors"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
-	"net"
-	"net/url"
-	"strings"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 )
 
 // Where the client of an issuer that no named provider describes comes from.
@@ -28,35 +32,89 @@ type Provider struct {
 	// `{env.CIBA_CLIENT_ID}`.
 	ClientID string `json:"client_id,omitempty"`
 
-	// ClientSecret authenticates the gateway by client_secret_basic. It should
-	// be a placeholder, `{env.…}` or `{file.…}`, which is resolved when the
-	// configuration is loaded; a secret written out here can be read by
+	// ClientAuth is how the gateway proves that it is this client:
+	// `client_secret_basic`, `client_secret_post` or `client_secret_jwt` with the
+	// client secret, `private_key_jwt` with the client key, `tls_client_auth` or
+	// `self_signed_tls_client_auth` with the client certificate. Default:
+	// `private_key_jwt` if there is a client key, `tls_client_auth` if there is a
+	// client certificate and no secret, otherwise `client_secret_basic`.
+	ClientAuth string `json:"client_auth,omitempty"`
+
+	// ClientSecret authenticates the gateway by a secret that the provider knows,
+	// too. It should be a placeholder, `{env.…}` or `{file.…}`, which is resolved
+	// when the configuration is loaded; a secret written out here can be read by
 	// everybody who can read the configuration and is warned about. Default:
-	// `{env.CIBA_CLIENT_SECRET}`, unless there is a client key.
+	// `{env.CIBA_CLIENT_SECRET}`, unless there is a client key or certificate.
 	ClientSecret string `json:"client_secret,omitempty"`
 
 	// ClientKey authenticates the gateway by private_key_jwt. It is a
-	// placeholder, `{file.…}` or `{env.…}`, for a private key as a JSON Web Key
-	// whose `alg` names the signature algorithm. It excludes a client secret.
+	// placeholder, `{file.…}` or `{env.…}`, for a private key: a JSON Web Key
+	// whose `alg` names the signature algorithm, or PEM. It excludes a client
+	// secret.
 	ClientKey string `json:"client_key,omitempty"`
-}
 
-// check finds every mistake that can be found without secrets and network.
-func (p *Provider) check() error {
-	if p.Issuer == "" {
-		return errors.New("missing issuer")
-	}
-	err := checkIssuer(p.Issuer)
-	if err != nil {
-		return err
-	}
-	if p.ClientSecret != "" && p.ClientKey != "" {
-		return errors.New("client_secret and client_key exclude each other")
-	}
-	if p.ClientKey != "" && !isReference(p.ClientKey) {
-		return errors.New("client_key must be a placeholder such as {file./run/secrets/ciba.jwk}")
-	}
-	return nil
+	// ClientCert is the path of a PEM file with the certificate that the gateway
+	// presents to the provider, followed by intermediate ones. It is read again
+	// when it has changed. Placeholders are resolved when the configuration is
+	// loaded. Default: no certificate is presented.
+	ClientCert string `json:"client_cert,omitempty"`
+
+	// ClientCertKey is the path of a PEM file with the private key of the client
+	// certificate. Required with a client certificate.
+	ClientCertKey string `json:"client_cert_key,omitempty"`
+
+	// SenderConstraint says to what the provider binds access tokens: `mtls` for
+	// the client certificate. Token requests then go to the provider's
+	// endpoint for certificates, however the client authenticates. Default:
+	// nothing that the gateway has to know of.
+	SenderConstraint string `json:"sender_constraint,omitempty"`
+
+	// SignedRequests is the algorithm by which the gateway signs authentication
+	// requests, such as `ES256` or `PS256`. Default: requests are not signed.
+	SignedRequests string `json:"signed_requests,omitempty"`
+
+	// RequestKey is the key that signs authentication requests, as a placeholder
+	// like the client key. Default: the client key.
+	RequestKey string `json:"request_key,omitempty"`
+
+	// TrustPoolRaw is where the certificate authorities come from that may vouch
+	// for the provider. Default: those of the system.
+	TrustPoolRaw json.RawMessage `json:"trust_pool,omitempty" caddy:"namespace=tls.ca_pool.source inline_key=provider"`
+
+	// Delivery is how the provider tells the gateway of a decision, as the client
+	// is registered there: `poll`, `ping` or `push`. For `ping` and `push`, a site
+	// needs the handler `ciba_notify`, at an address that the provider has been
+	// told. Default: `poll`.
+	Delivery string `json:"delivery,omitempty"`
+
+	// LongPoll is how long the provider is asked to hold the answer to a poll, so
+	// that it comes with the decision. A provider that does not know of it answers
+	// at once. A negative value does not ask. Default: 25s. Maximum: 30s.
+	LongPoll caddy.Duration `json:"long_poll,omitempty"`
+
+	// ClockSkew is how far the provider's clock may differ from ours. A negative
+	// value is none. Default: 10s. Maximum: 5m.
+	ClockSkew caddy.Duration `json:"clock_skew,omitempty"`
+
+	// IDTokenAlgs are the algorithms by which ID Tokens may be signed. Default:
+	// ES256, PS256, EdDSA and RS256; with the profile `fapi_ciba`, ES256 and PS256.
+	IDTokenAlgs []string `json:"id_token_algs,omitempty"`
+
+	// Parameters are added to each authentication request, for providers that
+	// want more than the standard does. Placeholders are resolved when the
+	// configuration is loaded. Parameters of the standard cannot be set here.
+	// Default: none.
+	Parameters map[string]string `json:"parameters,omitempty"`
+
+	// Profile is `fapi_ciba` for a client that has to follow the OpenID
+	// Foundation's Financial-grade API: CIBA Profile. Settings that it does not
+	// allow are then refused. Default: none.
+	Profile string `json:"profile,omitempty"`
+
+	// pool is the trust pool, once it is provisioned; poolHash tells one from
+	// another.
+	pool     *x509.CertPool
+	poolHash string
 }
 
 // withDefaults fills in the client that the environment describes.
@@ -64,56 +122,43 @@ func (p Provider) withDefaults() Provider {
 	if p.ClientID == "" {
 		p.ClientID = defaultClientID
 	}
-	if p.ClientSecret == "" && p.ClientKey == "" {
-		p.ClientSecret = defaultClientSecret
+	switch p.method() {
+	case authBasic, authPost, authSecretJWT:
+		if p.ClientSecret == "" {
+			p.ClientSecret = defaultClientSecret
+		}
+	}
+	if p.LongPoll == 0 {
+		p.LongPoll = caddy.Duration(defaultLongPoll)
+	}
+	if p.Profile == profileFAPI && p.IDTokenAlgs == nil {
+		p.IDTokenAlgs = fapiAlgs
 	}
 	return p
 }
 
-// isIssuer tells an issuer URL from the name of a provider.
-func isIssuer(s string) bool {
-	return strings.Contains(s, "://")
-}
-
-// checkIssuer refuses an issuer that could lead a request with our credentials
-// to a place that the operator did not write down, or over an open line.
-// OpenID Connect Discovery 1.0 section 3 allows neither query nor fragment.
-func checkIssuer(issuer string) error {
-	if strings.ContainsAny(issuer, "{}") {
-		return fmt.Errorf("issuer %q must not contain placeholders", issuer)
+// provision loads the trust pool.
+func (p *Provider) provision(ctx caddy.Context) error {
+	if p.TrustPoolRaw == nil {
+		return nil
 	}
-	u, err := url.Parse(issuer)
+	raw := slices.Clone(p.TrustPoolRaw)
+	module, err := ctx.LoadModule(p, "TrustPoolRaw")
 	if err != nil {
-		// The text of url.Parse's error repeats a password.
-		return errors.New("issuer is not a URL")
+		return fmt.Errorf("loading trust_pool: %w", err)
 	}
-	switch {
-	case u.User != nil:
-		return fmt.Errorf("issuer at %s must not contain user information", u.Host)
-	case u.Opaque != "" || u.Hostname() == "":
-		return fmt.Errorf("issuer %q has no host", issuer)
-	case strings.ContainsAny(issuer, "?#"):
-		return fmt.Errorf("issuer %q must have neither query nor fragment", issuer)
-	case strings.ContainsFunc(issuer, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }):
-		return fmt.Errorf("issuer %q contains characters that do not belong in a URL", issuer)
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
-		return nil
-	case u.Scheme == "http":
-		return fmt.Errorf("issuer %q must be https; http is accepted for loopback hosts only", issuer)
-	default:
-		return fmt.Errorf("issuer %q must be an https URL", issuer)
+	source, ok := module.(caddytls.CA)
+	if !ok {
+		return fmt.Errorf("loading trust_pool: %T is not a source of certificates", module)
 	}
-}
-
-// isLoopback reports whether a host never leaves this machine. Names below
-// localhost are not among them: a name server may be asked about those, and could
-// answer anything.
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	if ip != nil {
-		return ip.IsLoopback()
+	p.pool = source.CertPool()
+	h := sha256.New()
+	_, _ = h.Write(raw)
+	if listed, ok := module.(caddytls.CertificateProvider); ok {
+		for _, certificate := range listed.Certificates() {
+			_, _ = h.Write(certificate.Raw)
+		}
 	}
-	return strings.EqualFold(host, "localhost")
+	p.poolHash = hex.EncodeToString(h.Sum(nil))
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,6 +153,18 @@ func TestPoolKey(t *testing.T) {
 		"clientID": {issuer: "https://a", clientID: "bc", secret: ""},
 		"secret":   {issuer: "https://a", clientID: "b", secret: "d"},
 		"key":      {issuer: "https://a", clientID: "b", key: "c"},
+
+		"method":     {issuer: "https://a", clientID: "b", secret: "c", method: authPost},
+		"cert":       {issuer: "https://a", clientID: "b", secret: "c", certFile: "d"},
+		"cert key":   {issuer: "https://a", clientID: "b", secret: "c", certKeyFile: "d"},
+		"bound":      {issuer: "https://a", clientID: "b", secret: "c", bound: true},
+		"alg":        {issuer: "https://a", clientID: "b", secret: "c", requestAlg: "ES256"},
+		"pool":       {issuer: "https://a", clientID: "b", secret: "c", poolHash: "d"},
+		"delivery":   {issuer: "https://a", clientID: "b", secret: "c", delivery: "ping"},
+		"long poll":  {issuer: "https://a", clientID: "b", secret: "c", longPoll: 1},
+		"skew":       {issuer: "https://a", clientID: "b", secret: "c", clockSkew: 1},
+		"algs":       {issuer: "https://a", clientID: "b", secret: "c", algs: []string{"ES256"}},
+		"parameters": {issuer: "https://a", clientID: "b", secret: "c", parameters: url.Values{"a": {"b"}}},
 	} {
 		key := s.poolKey("store")
 		if other, ok := seen[key]; ok {

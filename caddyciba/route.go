@@ -24,6 +24,10 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message: %w", err)
 	}
+	hints, err := h.hintTemplates()
+	if err != nil {
+		return nil, err
+	}
 	headers, err := h.headerTemplates()
 	if err != nil {
 		return nil, err
@@ -40,6 +44,10 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 		Namespaces: h.Namespaces,
 		Ask: func(ctx context.Context, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
 			question, err := ask(ctx, customer, message, s, d)
+			if err != nil {
+				return stepup.Ask{}, err
+			}
+			err = hints.fill(ctx, &question, s, d)
 			if err != nil {
 				return stepup.Ask{}, err
 			}

@@ -79,6 +79,41 @@ func TestEmptySecret(t *testing.T) {
 	}
 }
 
+// A client_secret_jwt is an assertion like any other, and a secret that is too
+// short to be a key is refused.
+func TestClientSecretJWT(t *testing.T) {
+	_, err := ClientSecretJWT("too short")
+	if err == nil {
+		t.Error("a short secret was taken")
+	}
+	const secret = "a secret of more than thirty-two bytes"
+	auth, err := ClientSecretJWT(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := credentials()
+	err = auth.Authenticate(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := jose.ParseSignedCompact(r.Form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.HS256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := signed.Verify([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims map[string]any
+	err = json.Unmarshal(payload, &claims)
+	if err != nil || claims["iss"] != r.ClientID || claims["sub"] != r.ClientID || claims["aud"] != r.Issuer || claims["jti"] == "" {
+		t.Errorf("claims %v, %v", claims, err)
+	}
+	if strings.Contains(r.Form.Encode(), "thirty") {
+		t.Error("the secret was sent")
+	}
+}
+
 func signingKeys(t *testing.T) map[string]crypto.Signer {
 	t.Helper()
 	keys := map[string]crypto.Signer{}

@@ -198,14 +198,20 @@ func (c *Client) ready(ctx context.Context, op string) (*Metadata, error) {
 	return md, nil
 }
 
+// IsSigningAlg reports whether a signature algorithm can be allowed for ID Tokens,
+// and used for signed requests.
+func IsSigningAlg(alg string) bool {
+	_, known := algFamilies[alg]
+	return known
+}
+
 // signingAlgs returns the allow-list for ID Tokens.
 func signingAlgs(configured []string) ([]string, error) {
 	if len(configured) == 0 {
 		return []string{"ES256", "PS256", "EdDSA", "RS256"}, nil
 	}
 	for _, alg := range configured {
-		_, known := algFamilies[alg]
-		if !known {
+		if !IsSigningAlg(alg) {
 			return nil, fmt.Errorf("signing algorithm %q is not supported", alg)
 		}
 	}

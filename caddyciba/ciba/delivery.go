@@ -65,26 +65,36 @@ func (p *Pending) scheduled() time.Duration {
 	return p.Interval
 }
 
+// NotificationHash is how a notification endpoint names what it must not keep:
+// the SHA-256 of a notification token or of an auth_req_id. Looking up a hash,
+// not the secret, keeps the time that it takes from telling anything about it.
+type NotificationHash [sha256.Size]byte
+
+// HashNotification returns the hash of a notification token or an auth_req_id.
+func HashNotification(secret string) NotificationHash {
+	return sha256.Sum256([]byte(secret))
+}
+
 // Notifications is where the notification endpoint learns whom a notification is
 // for and leaves it. [Registry] implements it for one process. Whoever runs
 // several behind one endpoint implements it on what they share. All methods are
 // called concurrently.
 type Notifications interface {
-	// Expected returns the auth_req_id of the request that was started with the
-	// notification token of the given SHA-256 and has not expired. For any other
-	// token it returns an error that wraps ErrUnknownNotification. Looking up the
-	// hash, not the token, keeps the time that it takes from telling anything
-	// about a token.
-	Expected(ctx context.Context, tokenHash [sha256.Size]byte) (authReqID string, err error)
+	// Expected returns the hash of the auth_req_id of the request that was started
+	// with the notification token of the given hash and has not expired. For any
+	// other token it returns an error that wraps ErrUnknownNotification.
+	Expected(ctx context.Context, token NotificationHash) (request NotificationHash, err error)
 
-	// Known reports whether any request of ours has the auth_req_id and has not
-	// expired.
-	Known(ctx context.Context, authReqID string) (bool, error)
+	// Known reports whether any request of ours has an auth_req_id of the given
+	// hash and has not expired.
+	Known(ctx context.Context, request NotificationHash) (bool, error)
 
-	// Ping says that the request has been decided, by what the provider claims. It
-	// is a hint: the decision itself comes from the token endpoint. It must not
-	// block, and a ping for a request that is over must do nothing.
-	Ping(ctx context.Context, authReqID string) error
+	// Ping says that the request that was started with the notification token has
+	// been decided, by what the provider claims. It is a hint: the decision itself
+	// comes from the token endpoint. A ping for a request that is over must do
+	// nothing. The provider has its answer already, and may have closed the
+	// connection: ctx does not end with it.
+	Ping(ctx context.Context, token NotificationHash) error
 }
 
 // ErrUnknownNotification says that no open request has the notification token.
@@ -95,9 +105,9 @@ var ErrUnknownNotification = errors.New("notification token is unknown")
 type Registry struct {
 	now func() time.Time
 
-	mu      sync.Mutex
-	byToken map[[sha256.Size]byte]*Pending
-	byID    map[string]*Pending
+	mu        sync.Mutex
+	byToken   map[NotificationHash]*Pending
+	byRequest map[NotificationHash]*Pending
 }
 
 // NewRegistry returns an empty registry. now tells the time; nil means time.Now.
@@ -106,9 +116,9 @@ func NewRegistry(now func() time.Time) *Registry {
 		now = time.Now
 	}
 	return &Registry{
-		now:     now,
-		byToken: map[[sha256.Size]byte]*Pending{},
-		byID:    map[string]*Pending{},
+		now:       now,
+		byToken:   map[NotificationHash]*Pending{},
+		byRequest: map[NotificationHash]*Pending{},
 	}
 }
 
@@ -122,32 +132,30 @@ func (r *Registry) Add(p *Pending) {
 	for hash, old := range r.byToken {
 		if !now.Before(old.ExpiresAt) {
 			delete(r.byToken, hash)
-			delete(r.byID, old.AuthReqID)
+			delete(r.byRequest, HashNotification(old.AuthReqID))
 		}
 	}
-	r.byToken[sha256.Sum256([]byte(p.NotificationToken))] = p
-	r.byID[p.AuthReqID] = p
+	r.byToken[HashNotification(p.NotificationToken)] = p
+	r.byRequest[HashNotification(p.AuthReqID)] = p
 }
 
 // Expected implements Notifications.
-func (r *Registry) Expected(_ context.Context, tokenHash [sha256.Size]byte) (string, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.byToken[tokenHash]
-	if p == nil || p.NotificationToken == "" || !r.now().Before(p.ExpiresAt) {
-		return "", ErrUnknownNotification
+func (r *Registry) Expected(_ context.Context, token NotificationHash) (NotificationHash, error) {
+	p := r.find(r.byToken, token)
+	if p == nil || p.NotificationToken == "" {
+		return NotificationHash{}, ErrUnknownNotification
 	}
-	return p.AuthReqID, nil
+	return HashNotification(p.AuthReqID), nil
 }
 
 // Known implements Notifications.
-func (r *Registry) Known(_ context.Context, authReqID string) (bool, error) {
-	return r.find(authReqID) != nil, nil
+func (r *Registry) Known(_ context.Context, request NotificationHash) (bool, error) {
+	return r.find(r.byRequest, request) != nil, nil
 }
 
 // Ping implements Notifications.
-func (r *Registry) Ping(_ context.Context, authReqID string) error {
-	p := r.find(authReqID)
+func (r *Registry) Ping(_ context.Context, token NotificationHash) error {
+	p := r.find(r.byToken, token)
 	if p != nil {
 		p.Notify()
 	}
@@ -155,18 +163,19 @@ func (r *Registry) Ping(_ context.Context, authReqID string) error {
 }
 
 // Push implements PushNotifications.
-func (r *Registry) Push(_ context.Context, authReqID string, t *Tokens, err error) error {
-	p := r.find(authReqID)
+func (r *Registry) Push(_ context.Context, pushed Pushed) error {
+	p := r.find(r.byToken, HashNotification(pushed.Token))
 	if p != nil {
-		p.deliver(outcome{tokens: t, err: err})
+		p.deliver(outcome{tokens: pushed.Tokens, err: pushed.Err})
 	}
 	return nil
 }
 
-func (r *Registry) find(authReqID string) *Pending {
+// find returns the request that is open under a hash, or nil.
+func (r *Registry) find(in map[NotificationHash]*Pending, hash NotificationHash) *Pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.byID[authReqID]
+	p := in[hash]
 	if p == nil || !r.now().Before(p.ExpiresAt) {
 		return nil
 	}

@@ -1,11 +1,13 @@
 package ciba
 
 import (
-	"crypto/sha256"
+	"context"
+	"crypto/subtle"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -25,48 +27,47 @@ const maxNotification = 64 << 10
 // request could not be looked up).
 func PingHandler(n Notifications) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, _, ok := receiveNotification(w, r, n, "access_token", "id_token", "refresh_token", "error")
+		received, ok := receiveNotification(w, r, n, "access_token", "id_token", "refresh_token", "error")
 		if !ok {
 			return
 		}
 		// The answer goes out before anything comes of the notification.
 		w.WriteHeader(http.StatusNoContent)
 		_ = http.NewResponseController(w).Flush()
-		// A ping that gets lost here delays the poll and loses nothing.
-		_ = n.Ping(r.Context(), id)
+		// The provider may leave once it has its answer. A ping that gets lost
+		// here delays the poll and loses nothing.
+		_ = n.Ping(context.WithoutCancel(r.Context()), HashNotification(received.token))
 	})
+}
+
+// notification is what a notification that is in order has brought.
+type notification struct {
+	token, id string
+	raw       []byte
+	body      object
 }
 
 // receiveNotification reads a notification and finds out whom it is for. It
 // answers the request itself if the notification is not in order. A body with one
 // of the refused members is not.
-func receiveNotification(w http.ResponseWriter, r *http.Request, n Notifications, refused ...string) (string, object, bool) {
+func receiveNotification(w http.ResponseWriter, r *http.Request, n Notifications, refused ...string) (*notification, bool) {
 	w.Header().Set("Cache-Control", "no-store")
-	expected, status := authenticateNotification(w, r, n)
+	got := &notification{}
+	expected, status := got.authenticate(w, r, n)
 	if status != 0 {
 		w.WriteHeader(status)
-		return "", nil, false
+		return nil, false
 	}
-	body, status := readNotification(w, r)
+	status = got.read(w, r, refused)
 	if status != 0 {
 		w.WriteHeader(status)
-		return "", nil, false
+		return nil, false
 	}
-	id, err := body.text("auth_req_id")
-	if err != nil || !isAuthReqID(id) {
-		w.WriteHeader(http.StatusBadRequest)
-		return "", nil, false
+	request := HashNotification(got.id)
+	if subtle.ConstantTimeCompare(request[:], expected[:]) == 1 {
+		return got, true
 	}
-	for _, name := range refused {
-		if body.has(name) {
-			w.WriteHeader(http.StatusBadRequest)
-			return "", nil, false
-		}
-	}
-	if id == expected {
-		return id, body, true
-	}
-	known, err := n.Known(r.Context(), id)
+	known, err := n.Known(r.Context(), request)
 	switch {
 	case err != nil:
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -76,28 +77,30 @@ func receiveNotification(w http.ResponseWriter, r *http.Request, n Notifications
 	default:
 		w.WriteHeader(http.StatusBadRequest)
 	}
-	return "", nil, false
+	return nil, false
 }
 
-// authenticateNotification returns the auth_req_id that the notification token
-// stands for, or the status to answer with.
-func authenticateNotification(w http.ResponseWriter, r *http.Request, n Notifications) (string, int) {
+// authenticate finds out which request the notification token stands for, or the
+// status to answer with.
+func (got *notification) authenticate(w http.ResponseWriter, r *http.Request, n Notifications) (NotificationHash, int) {
+	var none NotificationHash
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return "", http.StatusMethodNotAllowed
+		return none, http.StatusMethodNotAllowed
 	}
 	token, ok := bearer(r.Header)
 	if !ok {
 		w.Header().Set("WWW-Authenticate", "Bearer")
-		return "", http.StatusUnauthorized
+		return none, http.StatusUnauthorized
 	}
-	expected, err := n.Expected(r.Context(), sha256.Sum256([]byte(token)))
+	got.token = token
+	expected, err := n.Expected(r.Context(), HashNotification(token))
 	switch {
 	case errors.Is(err, ErrUnknownNotification):
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-		return "", http.StatusUnauthorized
+		return none, http.StatusUnauthorized
 	case err != nil:
-		return "", http.StatusServiceUnavailable
+		return none, http.StatusServiceUnavailable
 	}
 	return expected, 0
 }
@@ -112,23 +115,27 @@ func bearer(header http.Header) (string, bool) {
 	return token, strings.EqualFold(scheme, "Bearer") && isBearerToken(token)
 }
 
-// readNotification returns the body, or the status to answer with.
-func readNotification(w http.ResponseWriter, r *http.Request) (object, int) {
+// read takes the body, or returns the status to answer with.
+func (got *notification) read(w http.ResponseWriter, r *http.Request, refused []string) int {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" || r.Header.Get("Content-Encoding") != "" {
-		return nil, http.StatusUnsupportedMediaType
+		return http.StatusUnsupportedMediaType
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxNotification))
+	got.raw, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxNotification))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return nil, http.StatusRequestEntityTooLarge
+		return http.StatusRequestEntityTooLarge
 	}
 	if err != nil {
-		return nil, http.StatusBadRequest
+		return http.StatusBadRequest
 	}
-	body, err := parseObject(data)
+	got.body, err = parseObject(got.raw)
 	if err != nil {
-		return nil, http.StatusBadRequest
+		return http.StatusBadRequest
 	}
-	return body, 0
+	got.id, err = got.body.text("auth_req_id")
+	if err != nil || !isAuthReqID(got.id) || slices.ContainsFunc(refused, got.body.has) {
+		return http.StatusBadRequest
+	}
+	return 0
 }

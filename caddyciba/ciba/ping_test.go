@@ -2,7 +2,6 @@ package ciba
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -172,7 +171,7 @@ func TestBadPings(t *testing.T) {
 		"a member of an extension": {nil, strings.Replace(body, "}", `,"x":1}`, 1), 204},
 	} {
 		t.Run(name, func(t *testing.T) {
-			drain(p.Wake)
+			drain(p.signal)
 			r := httptest.NewRequest(http.MethodPost, "/ciba/notify", strings.NewReader(row.body))
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Authorization", "Bearer "+good)
@@ -216,12 +215,12 @@ func TestRegistryForgets(t *testing.T) {
 			t.Errorf("answered %d", w.Code)
 		}
 		registry.Add(start(t, c))
-		if len(registry.byToken) != 1 || len(registry.byID) != 1 {
+		if len(registry.byToken) != 1 || len(registry.byRequest) != 1 {
 			t.Errorf("%d entries", len(registry.byToken))
 		}
 		// A request that was not started in ping mode has no token to show.
 		registry.Add(&Pending{AuthReqID: "a", ExpiresAt: time.Now().Add(time.Hour)})
-		_, err := registry.Expected(t.Context(), sha256.Sum256(nil))
+		_, err := registry.Expected(t.Context(), HashNotification(""))
 		if !errors.Is(err, ErrUnknownNotification) {
 			t.Errorf("the empty token is known: %v", err)
 		}
@@ -230,8 +229,8 @@ func TestRegistryForgets(t *testing.T) {
 
 type brokenNotifications struct{ *Registry }
 
-func (brokenNotifications) Expected(context.Context, [sha256.Size]byte) (string, error) {
-	return "", errors.New("store is down")
+func (brokenNotifications) Expected(context.Context, NotificationHash) (NotificationHash, error) {
+	return NotificationHash{}, errors.New("store is down")
 }
 
 // A look-up that fails is not a wrong token.

@@ -2,17 +2,42 @@ package ciba
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
+
+// Pushed is an outcome that a provider has brought in push mode.
+type Pushed struct {
+	// Token is the notification token that came with it. It is as secret as the
+	// tokens.
+	Token string `json:"-"`
+
+	// Body is the body of the notification as it came, with all secrets. Whoever
+	// hands it to another process encrypts it; that process reads it by
+	// Client.ReadPush.
+	Body []byte `json:"-"`
+
+	// Tokens are verified. Nil if Err is set.
+	Tokens *Tokens
+
+	// Err says how the request ended otherwise.
+	Err error
+}
+
+// Format writes that this is an outcome, and no secret, for every verb.
+func (p Pushed) Format(s fmt.State, _ rune) {
+	_, _ = io.WriteString(s, "pushed outcome")
+}
 
 // PushNotifications is what PushHandler needs besides Notifications.
 type PushNotifications interface {
 	Notifications
 
-	// Push ends the request with verified tokens or with an error. Only the first
-	// outcome of a request counts.
-	Push(ctx context.Context, authReqID string, t *Tokens, err error) error
+	// Push ends the request that was started with the notification token. Only the
+	// first outcome of a request counts.
+	Push(ctx context.Context, p Pushed) error
 }
 
 // outcome is how a request ended in push mode.
@@ -38,16 +63,16 @@ func (p *Pending) deliver(o outcome) {
 // and nothing is decided.
 func PushHandler(c *Client, n PushNotifications) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, body, ok := receiveNotification(w, r, n)
+		got, ok := receiveNotification(w, r, n)
 		if !ok {
 			return
 		}
-		tokens, err := c.readPush(r.Context(), id, body)
+		tokens, err := c.readPush(r.Context(), got.id, got.body)
 		if Code(err) == CodeCanceled || IsTemporary(err) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		pushErr := n.Push(r.Context(), id, tokens, err)
+		pushErr := n.Push(r.Context(), Pushed{Token: got.token, Body: got.raw, Tokens: tokens, Err: err})
 		switch {
 		case pushErr != nil:
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -82,6 +107,18 @@ func (c *Client) readPush(ctx context.Context, authReqID string, body object) (*
 	return t, nil
 }
 
+// ReadPush reads the body of a notification in push mode that another process has
+// taken for p, and checks the tokens as Wait does. Nothing that the other process
+// has found out is relied on.
+func (c *Client) ReadPush(ctx context.Context, p *Pending, body []byte, check Check) (*Tokens, error) {
+	o, err := parseObject(body)
+	if err != nil {
+		return nil, invalidResponse("wait", 0, "reading push: %w", err)
+	}
+	tokens, err := c.readPush(ctx, p.AuthReqID, o)
+	return c.judgePush(ctx, outcome{tokens: tokens, err: err}, check)
+}
+
 // receive waits for a push.
 func (c *Client) receive(ctx context.Context, p *Pending, check Check) (*Tokens, error) {
 	if p.pushed == nil {
@@ -99,14 +136,19 @@ func (c *Client) receive(ctx context.Context, p *Pending, check Check) (*Tokens,
 	case <-timer.C:
 		return nil, expired("wait")
 	case o := <-p.pushed:
-		if o.err != nil {
-			return nil, inOp("wait", o.err)
-		}
-		err := c.checkTokens(o.tokens, check, "wait")
-		if err != nil {
-			c.discard(ctx, o.tokens)
-			return nil, err
-		}
-		return o.tokens, nil
+		return c.judgePush(ctx, o, check)
 	}
+}
+
+// judgePush lets an outcome end the wait.
+func (c *Client) judgePush(ctx context.Context, o outcome, check Check) (*Tokens, error) {
+	if o.err != nil {
+		return nil, inOp("wait", o.err)
+	}
+	err := c.checkTokens(o.tokens, check, "wait")
+	if err != nil {
+		c.discard(ctx, o.tokens)
+		return nil, err
+	}
+	return o.tokens, nil
 }

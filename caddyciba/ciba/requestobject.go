@@ -79,8 +79,6 @@ func requestClaims(form url.Values) (map[string]any, error) {
 			claims[name] = seconds
 		case "authorization_details", "claims":
 			claims[name] = json.RawMessage(values[0])
-		case "iss", "aud", "jti", "iat", "nbf", "exp", "sub":
-			return nil, invalidArgument("start", "extra parameter %s is not allowed in a signed request", name)
 		default:
 			if len(values) == 1 {
 				claims[name] = values[0]

@@ -99,23 +99,26 @@ type Pending struct {
 	// may set it to the zero time.
 	NextPoll time.Time
 
-	// Wake lets Wait poll at once instead of at NextPoll. Start makes it with
-	// room for one signal. Whoever restores a stored Pending makes a new one, or
-	// leaves it nil to do without.
-	Wake chan struct{} `json:"-"`
+	// Wake lets Wait poll at once instead of at NextPoll whenever it has a value,
+	// at most once per Interval. Start makes one for Notify to use. It can be
+	// replaced before Wait by any other channel that tells of pings, and may be
+	// nil.
+	Wake <-chan struct{} `json:"-"`
 
-	pushed chan outcome // in push mode, what the provider brings
+	signal chan struct{} // Wake, as Notify knows it
+	pushed chan outcome  // in push mode, what the provider brings
 
 	faults int       // temporary failures in a row
 	woken  time.Time // when a signal last moved a poll forward
 }
 
 // Notify makes a Wait on p poll at once, for example because the provider's ping
-// has come. It never blocks. Signals that arrive faster than once per Interval
+// has come. It never blocks, and does nothing for a Pending that was restored.
+// Signals that arrive faster than once per Interval
 // move only one poll.
 func (p *Pending) Notify() {
 	select {
-	case p.Wake <- struct{}{}:
+	case p.signal <- struct{}{}:
 	default:
 	}
 }
@@ -165,8 +168,9 @@ func (c *Client) Start(ctx context.Context, req Request) (*Pending, error) {
 		ExpiresAt:         sent.Add(ack.life),
 		Interval:          ack.interval,
 		NextPoll:          c.now().Add(ack.interval),
-		Wake:              make(chan struct{}, 1),
+		signal:            make(chan struct{}, 1),
 	}
+	p.Wake = p.signal
 	if c.longPoll > 0 {
 		p.NextPoll = c.now()
 	}
@@ -296,9 +300,19 @@ var ownParameters = []string{
 	"request", "request_uri", "client_id", "client_secret", "client_assertion", "client_assertion_type",
 }
 
+// IsOwnParameter reports whether a parameter of authentication requests is set by
+// this package, so that Request.Extra cannot have it.
+func IsOwnParameter(name string) bool {
+	return slices.Contains(ownParameters, name) || slices.Contains(registeredClaims, name)
+}
+
+// registeredClaims are what a signed request says about itself. A parameter of
+// such a name could not be told from it.
+var registeredClaims = []string{"iss", "aud", "jti", "iat", "nbf", "exp", "sub"}
+
 func addExtra(form, extra url.Values) error {
 	for name, values := range extra {
-		if slices.Contains(ownParameters, name) {
+		if IsOwnParameter(name) {
 			return invalidArgument("start", "extra parameter %s is not allowed", name)
 		}
 		if len(values) != 1 && name != "resource" {

@@ -150,10 +150,17 @@ func (h *hold) question() error {
 	}
 	h.request = ciba.Request{
 		Scope:           h.route.Scope,
-		LoginHint:       h.ask.Customer,
+		LoginHint:       h.ask.LoginHint,
+		LoginHintToken:  h.ask.LoginHintToken,
+		IDTokenHint:     h.ask.IDTokenHint,
+		UserCode:        h.ask.UserCode,
+		Extra:           h.ask.Parameters,
 		BindingMessage:  message,
 		ACRValues:       h.route.ACR,
 		RequestedExpiry: h.route.Hold,
+	}
+	if h.ask.LoginHint == "" && h.ask.LoginHintToken == "" && h.ask.IDTokenHint == "" {
+		h.request.LoginHint = h.ask.Customer
 	}
 	return h.place.of(h.ask.Caller)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -91,8 +92,20 @@ type Route struct {
 
 // Ask is the question to a customer.
 type Ask struct {
-	// Customer is the login hint: who is asked. Empty is refused.
+	// Customer is who is asked. Empty is refused.
 	Customer string
+
+	// LoginHint, LoginHintToken and IDTokenHint tell the provider who the customer
+	// is where their name alone does not. One of them at most may be set. Default:
+	// the customer's name as the login hint.
+	LoginHint, LoginHintToken, IDTokenHint string
+
+	// UserCode is the customer's code for providers that demand one. Optional.
+	UserCode string
+
+	// Parameters are further parameters of the authentication request; see
+	// ciba.Request.Extra. Optional.
+	Parameters url.Values
 
 	// Subject is the sub that the answer must have, where it is known. Claims are
 	// further claims of the ID Token that must have these values, for example
