@@ -142,7 +142,7 @@ func TestExampleIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sources = append(sources, "../../caddyciba/caddyfile.go", "../../caddyciba/globaloption.go")
+	sources = append(sources, "../../caddyciba/caddyfile.go", "../../caddyciba/globaloption.go", "../../caddyciba/provideroptions.go")
 	found := 0
 	for _, source := range sources {
 		code, err := os.ReadFile(source)
