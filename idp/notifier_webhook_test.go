@@ -85,7 +85,7 @@ func waiting() *Notification {
 			AuthorizationDetails: json.RawMessage(`[{"type":"http_request"}]`),
 			CreatedAt:            time.Unix(1767225590, 0), ExpiresAt: time.Unix(1767225890, 0),
 		},
-		Words: approval.Words{Language: "de", Title: "Etwas wartet", Text: "Bei Bank wartet etwas.", Until: "Bis 12:04.", Open: "Öffnen", Care: "Vorsicht."},
+		Words: approval.Words{Language: "de", Brand: "Bank", Title: "Etwas wartet", Text: "Bei Bank wartet etwas.", Until: "Bis 12:04.", Open: "Öffnen", Care: "Vorsicht."},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 // hands, and is read on screens that are locked.
 type Words struct {
 	Language string // for example "de"
+	Brand    string // the name that the app goes by
 	Title    string // that something waits
 	Text     string // the same as a sentence, with the name of the brand
 	Until    string // how long there is to decide
@@ -40,6 +41,7 @@ func (a *App) Words(expires time.Time, wanted ...string) Words {
 	fill := func(key, name, value string) string { return strings.ReplaceAll(l.word(key), "{"+name+"}", value) }
 	return Words{
 		Language: l.name,
+		Brand:    a.cfg.Brand.Name,
 		Title:    l.word("notice.title"),
 		Text:     fill("notice.text", "brand", a.cfg.Brand.Name),
 		Until:    fill("notice.until", "time", l.moment(expires, a.cfg.Now(), a.cfg.Location).Words),
