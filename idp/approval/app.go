@@ -34,6 +34,9 @@ type Provider interface {
 	Request(ctx context.Context, subject, id string) (*provider.Request, error)
 	Approve(ctx context.Context, a provider.Approval) error
 	Deny(ctx context.Context, subject, id string) error
+	Report(ctx context.Context, subject, id string) error
+	ListBlocks(ctx context.Context, subject string) ([]provider.Block, error)
+	Unblock(ctx context.Context, subject, clientID string) error
 	WatchSubject(subject string) (changes <-chan struct{}, stop func())
 }
 

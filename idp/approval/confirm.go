@@ -72,7 +72,7 @@ func (a *App) renderConfirm(w http.ResponseWriter, r *http.Request, status int, 
 		return !slices.Contains(chosen, scope.Name)
 	})
 	v := a.requestView(l, s, req, scopes)
-	v.UserName = s.user.Username
+	v.UserName, v.Number = s.user.Username, r.PostForm.Get("number")
 	v.Error, v.Wait = message, l.duration(roundUp(wait, time.Minute))
 	a.render(w, r, status, "confirm", s, v)
 }

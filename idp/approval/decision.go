@@ -33,6 +33,8 @@ func (a *App) decide(w http.ResponseWriter, r *http.Request, m match) {
 		a.approve(w, r, s, req)
 	case len(choices) == 1 && choices[0] == "deny":
 		a.decided(w, r, s, req, a.cfg.Provider.Deny(r.Context(), s.data.Subject, req.ID))
+	case len(choices) == 1 && choices[0] == "report":
+		a.decided(w, r, s, req, a.cfg.Provider.Report(r.Context(), s.data.Subject, req.ID))
 	case len(choices) == 1 && choices[0] == "none":
 		// Enter was pressed in a field, without JavaScript to stop it.
 		http.Redirect(w, r, a.base+"/requests/"+m.id, http.StatusSeeOther)
@@ -54,6 +56,11 @@ func (a *App) approve(w http.ResponseWriter, r *http.Request, s *session, req *p
 		a.refuse(w, r, s, http.StatusBadRequest, errChoice)
 		return
 	}
+	if req.MustMatch && !isMatchCode(r.PostForm.Get("number")) {
+		// No password is asked for, either, before the number is there.
+		a.renderRequestAgain(w, r, s, req, chosen, provider.ErrMatchMissing)
+		return
+	}
 	if a.needsProof(s, req) && !a.prove(w, r, s, req, chosen) {
 		return
 	}
@@ -61,14 +68,20 @@ func (a *App) approve(w http.ResponseWriter, r *http.Request, s *session, req *p
 	if slices.Contains(req.ACRValues, a.cfg.ACR) {
 		acr = a.cfg.ACR
 	}
-	a.decided(w, r, s, req, a.cfg.Provider.Approve(r.Context(), provider.Approval{
+	err := a.cfg.Provider.Approve(r.Context(), provider.Approval{
 		Subject:   s.data.Subject,
 		RequestID: req.ID,
 		Scopes:    chosen,
 		AuthTime:  s.data.AuthTime,
 		AMR:       s.data.AMR,
 		ACR:       acr,
-	}))
+		MatchCode: r.PostForm.Get("number"),
+	})
+	if errors.Is(err, provider.ErrMatchWrong) || errors.Is(err, provider.ErrMatchMissing) {
+		a.renderRequestAgain(w, r, s, req, chosen, err)
+		return
+	}
+	a.decided(w, r, s, req, err)
 }
 
 // choose returns the names of the permissions that are granted: the required
@@ -102,6 +115,11 @@ func (a *App) decided(w http.ResponseWriter, r *http.Request, s *session, req *p
 		current, ok := a.ownRequest(w, r, s, req.ID)
 		if ok {
 			a.renderEnd(w, r, endStatus(current), s, current, true)
+		}
+	case errors.Is(err, provider.ErrMatchDenied):
+		current, ok := a.ownRequest(w, r, s, req.ID)
+		if ok {
+			a.renderEnd(w, r, http.StatusUnprocessableEntity, s, current, false)
 		}
 	case errors.Is(err, provider.ErrNotFound):
 		a.refuse(w, r, s, http.StatusNotFound, err)

@@ -20,7 +20,8 @@ func endStatus(req *provider.Request) int {
 // endView is what the page of a request that is over shows.
 type endView struct {
 	subject
-	Kind    string // approved, denied, expired, lapsed, cancelled: part of message keys
+	Kind    string // approved, denied, mismatched, reported, reported_late, expired, lapsed, cancelled: part of message keys
+	Token   string // for reporting it afterwards
 	Already bool   // this answers a decision that came second or too late
 	When    *moment
 	Granted []scopeView // permissions that were given
@@ -49,6 +50,12 @@ func (a *App) renderEnd(w http.ResponseWriter, r *http.Request, status int, s *s
 		when = req.DecidedAt
 	}
 	switch {
+	case req.Reported && len(req.Granted) > 0:
+		v.Kind = "reported_late"
+	case req.Reported:
+		v.Kind = "reported"
+	case req.Mismatched:
+		v.Kind = "mismatched"
 	case v.Kind != "":
 	case !req.DecidedAt.IsZero():
 		// Approved, but whoever asked has not come for it in time.
@@ -60,6 +67,9 @@ func (a *App) renderEnd(w http.ResponseWriter, r *http.Request, status int, s *s
 		if v.Kind == "approved" && slices.Contains(req.Granted, scope.Name) {
 			v.Granted = append(v.Granted, a.scopeView(l, scope))
 		}
+	}
+	if !req.Reported {
+		v.Token = formToken(s.secret, decisionPurpose, req.ID)
 	}
 	if v.Kind != "cancelled" {
 		moment := l.moment(when.Round(time.Second), now, a.cfg.Location)

@@ -63,7 +63,18 @@ func (f fixed) Request(_ context.Context, _, id string) (*provider.Request, erro
 
 func (f fixed) Approve(context.Context, provider.Approval) error { return f.err }
 func (f fixed) Deny(context.Context, string, string) error       { return f.err }
-func (f fixed) WatchSubject(string) (<-chan struct{}, func())    { return make(chan struct{}), func() {} }
+func (f fixed) Report(context.Context, string, string) error     { return f.err }
+func (f fixed) Unblock(context.Context, string, string) error    { return f.err }
+func (f fixed) ListBlocks(context.Context, string) ([]provider.Block, error) {
+	var blocks []provider.Block
+	for _, r := range f.requests {
+		if r.Reported {
+			blocks = append(blocks, provider.Block{Client: r.Client, Since: r.DecidedAt})
+		}
+	}
+	return blocks, nil
+}
+func (f fixed) WatchSubject(string) (<-chan struct{}, func()) { return make(chan struct{}), func() {} }
 
 // claims reads the payload of a JWT without checking anything.
 func claims(t testing.TB, token any) map[string]any {

@@ -21,6 +21,10 @@ type requestView struct {
 	Total      time.Duration
 	NeedsProof bool
 	Others     int    // other requests that wait
+	MustMatch  bool   // a number must be typed
+	MatchError string // "missing", "wrong" or empty
+	TriesLeft  int
+	Number     string // as it was typed, on the page that asks for the password
 	UserName   string // for password managers, on the page that asks for the password
 	Error      string // key of a message, or empty
 	Wait       string // how long to wait, in words, for "error.throttled"
@@ -40,6 +44,7 @@ type scopeView struct {
 	Description Text
 	Required    bool
 	Emphasize   bool
+	Unticked    bool
 }
 
 // decisionPurpose is what the token of a decision form is bound to, with the id
@@ -106,6 +111,8 @@ func (a *App) requestView(l *locale, s *session, req *provider.Request, scopes [
 		Left:       req.ExpiresAt.Sub(now),
 		Total:      req.ExpiresAt.Sub(req.CreatedAt),
 		NeedsProof: a.needsProof(s, req),
+		MustMatch:  req.MustMatch,
+		TriesLeft:  req.TriesLeft,
 		url:        a.base + "/requests/" + req.ID,
 	}
 	for _, scope := range scopes {

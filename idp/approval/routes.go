@@ -34,6 +34,7 @@ func newRoutes() *routes {
 	return &routes{
 		fixed: map[string]*route{
 			"/":         {get: (*App).showList, page: true},
+			"/blocked":  {get: (*App).showBlocked, post: (*App).unblock, page: true},
 			"/sign-in":  {get: (*App).showSignIn, post: (*App).signIn},
 			"/sign-out": {post: (*App).signOut},
 			"/events":   {get: (*App).serveEvents},
