@@ -152,18 +152,24 @@ func (g *Gate) Held() (requests int, bytes int64) {
 
 // Next is the handler behind the gate, which sends the request to the upstream
 // and its answer to the writer. It returns an error when it got no answer; nil
-// is not yet success. It may be called after the caller has gone.
+// is not yet success. It may be called after the caller has gone. A request that
+// was approved is a new one; a request that goes on as it came is the one that
+// Serve was called with.
 type Next func(http.ResponseWriter, *http.Request) error
 
 // Serve takes r through the whole decision path: it returns nil after next has
 // written the upstream's answer to w, and a *Refusal if it has not and nothing
-// is written yet. After an answer that broke off half way it panics with
+// is written yet; or, of a request that goes on without an approval, what next
+// has returned. After an answer that broke off half way it panics with
 // http.ErrAbortHandler, as proxies do, so that the caller notices.
 //
 // Serve changes r: hygiene is done on it, and its body is read and replaced.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, rt *Route, next Next) error {
 	waiting, visit := g.door.enter(r.Context())
 	defer visit.leave()
+	if rt.ReportOnly {
+		return g.report(w, r, rt.withDefaults(), next)
+	}
 	h := &hold{
 		gate:    g,
 		route:   rt.withDefaults(),

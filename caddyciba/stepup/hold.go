@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
-	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -33,6 +33,12 @@ type hold struct {
 
 	place    *place
 	snapshot *Snapshot
+
+	// credentials is the caller's own Authorization, for a request that needs no
+	// approval and goes on as it came.
+	credentials []string
+	passed      bool // it went on
+
 	document *Document
 	ask      Ask
 	digest   Digest
@@ -40,6 +46,7 @@ type hold struct {
 	details  details
 
 	key    string  // Idempotency-Key, if there is one
+	prompt *prompt // nil before it is counted
 	ticket *ticket // nil before there is one
 	entry  *entry  // nil before state held
 	claim  string  // of the attempt to send
@@ -59,13 +66,15 @@ func (h *hold) serve() error {
 		if v := recover(); v != nil {
 			h.abandon()
 			h.release()
+			h.settlePrompt()
 			panic(v)
 		}
 		h.release()
+		h.settlePrompt()
 	}()
 	err := h.run()
-	if err == nil {
-		return nil
+	if err == nil || h.passed {
+		return err
 	}
 	var f *Refusal
 	if !errors.As(err, &f) {
@@ -76,7 +85,18 @@ func (h *hold) serve() error {
 
 // run is the decision path of a held request.
 func (h *hold) run() error {
-	steps := []func() error{h.receive, h.question, h.begin}
+	err := h.receive()
+	if err != nil {
+		return err
+	}
+	needed, err := h.needsApproval()
+	if err != nil {
+		return err
+	}
+	if !needed {
+		return h.pass()
+	}
+	steps := []func() error{h.question, h.begin}
 	for _, step := range steps {
 		err := step()
 		if err != nil {
@@ -104,6 +124,7 @@ func (h *hold) receive() error {
 	if err != nil {
 		return err
 	}
+	h.credentials = slices.Clone(h.r.Header[defaultTokenHeader])
 	err = Clean(h.r, h.route.OwnHeaders()...)
 	if err != nil {
 		return err
@@ -117,6 +138,12 @@ func (h *hold) receive() error {
 	if err != nil {
 		return err
 	}
+	if h.route.Caller != nil {
+		err = h.place.of(h.route.Caller(h.caller))
+		if err != nil {
+			return err
+		}
+	}
 	h.snapshot, err = takeSnapshot(h.w, h.r, h.route.MaxBody, h.route.BodyTimeout)
 	if err != nil {
 		return err
@@ -124,71 +151,6 @@ func (h *hold) receive() error {
 	h.place.shrink(h.snapshot.Size())
 	h.document = NewDocument(h.snapshot, h.route.Namespaces)
 	return h.document.checkOverride()
-}
-
-// question finds out who is asked and what they are shown, and binds both.
-func (h *hold) question() error {
-	var err error
-	h.ask, err = h.route.Ask(h.caller, h.snapshot, h.document)
-	if err != nil {
-		return askRefusal(err)
-	}
-	if h.ask.Customer == "" && h.ask.Caller == "" {
-		return refuse(ProblemUnauthenticated, "Nothing was sent. Sign in first.", nil)
-	}
-	if !isName(h.ask.Customer) {
-		return refuse(ProblemApprovalUnavailable, approvalUnavailable, errNoCustomer)
-	}
-	h.digest = h.snapshot.digest(h.ask.Caller, h.ask.Customer, h.route.DigestHeaders)
-	message, err := bindingMessage(h.ask.Message, h.digest, h.route.MessageLimit)
-	if err != nil {
-		return err
-	}
-	h.details, err = newDetails(h.ask.Details, h.snapshot, h.digest)
-	if err != nil {
-		return refuse(ProblemMisconfigured, "Nothing was sent.", err)
-	}
-	h.request = ciba.Request{
-		Scope:           h.route.Scope,
-		LoginHint:       h.ask.LoginHint,
-		LoginHintToken:  h.ask.LoginHintToken,
-		IDTokenHint:     h.ask.IDTokenHint,
-		UserCode:        h.ask.UserCode,
-		Extra:           h.ask.Parameters,
-		BindingMessage:  message,
-		ACRValues:       h.route.ACR,
-		RequestedExpiry: h.route.Hold,
-	}
-	if h.ask.LoginHint == "" && h.ask.LoginHintToken == "" && h.ask.IDTokenHint == "" {
-		h.request.LoginHint = h.ask.Customer
-	}
-	return h.place.of(h.ask.Caller)
-}
-
-// approvalUnavailable is the one text for all causes: it does not say who is a
-// customer.
-const approvalUnavailable = "Nothing was sent. Nobody can be asked to approve this request."
-
-var errNoCustomer = errors.New("customer is empty or not a name")
-
-// maxName is the length of a customer's name in bytes.
-const maxName = 512
-
-// isName reports whether text can be a login hint.
-func isName(text string) bool {
-	return text != "" && len(text) <= maxName && utf8.ValidString(text) && textProblem(text) == nil
-}
-
-// askRefusal is the answer to an error of Route.Ask.
-func askRefusal(err error) *Refusal {
-	var f *Refusal
-	if errors.As(err, &f) {
-		return f
-	}
-	if errors.Is(err, context.Canceled) {
-		return refuse(ProblemCallerGone, "Nothing was sent.", err)
-	}
-	return refuse(ProblemNotReadable, "Nothing was sent and nobody was asked.", err)
 }
 
 // begin writes the transaction down, if there is no other one for the same
@@ -202,7 +164,17 @@ func (h *hold) begin() error {
 	if err != nil {
 		return storeRefusal(err)
 	}
+	if h.route.Caller == nil {
+		err = h.place.of(h.ask.Caller)
+		if err != nil {
+			return err
+		}
+	}
 	err = h.beFirst(id)
+	if err != nil {
+		return err
+	}
+	err = h.countPrompt(id)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
@@ -65,7 +66,13 @@ type JournalConfig struct {
 
 // Journal is the durable record of transactions and the only place that moves
 // one from state to state. It is safe for concurrent use.
-type Journal struct{ cfg JournalConfig }
+type Journal struct {
+	cfg JournalConfig
+
+	// turns keep requests of this process from contending for one record of
+	// prompts, which is one of several by its id.
+	turns [32]sync.Mutex
+}
 
 // NewJournal returns a journal. It does not touch the store.
 func NewJournal(cfg JournalConfig) (*Journal, error) {

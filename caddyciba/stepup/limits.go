@@ -95,6 +95,11 @@ func (p *place) shrink(bytes int64) {
 	p.o.mu.Lock()
 	defer p.o.mu.Unlock()
 	p.o.total.bytes -= p.bytes - bytes
+	if p.known {
+		used := p.o.callers[p.caller]
+		used.bytes -= p.bytes - bytes
+		p.o.callers[p.caller] = used
+	}
 	p.bytes = bytes
 }
 

@@ -138,3 +138,19 @@ func (s pathStep) index() (int, bool) {
 	}
 	return n, true
 }
+
+// String returns the path as it could be written.
+func (p Path) String() string {
+	var b strings.Builder
+	for i, s := range p.steps {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		text := strings.NewReplacer(`\`, `\\`, `.`, `\.`).Replace(s.text)
+		if s.escaped {
+			text = `\` + strings.TrimPrefix(text, `\`)
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}

@@ -41,6 +41,7 @@ const (
 	ProblemNotReadable         Problem = "transaction-not-readable"  // 422
 	ProblemKeyReused           Problem = "idempotency-key-reused"    // 422
 	ProblemTooManyHeld         Problem = "too-many-held-for-caller"  // 429
+	ProblemTooManyPrompts      Problem = "too-many-prompts"          // 429
 	ProblemCallerGone          Problem = "caller-gone"               // 499, never seen by anybody
 	ProblemMisconfigured       Problem = "gateway-misconfigured"     // 500
 	ProblemUpstreamUnreachable Problem = "upstream-unreachable"      // 502
@@ -82,6 +83,7 @@ var problems = map[Problem]struct {
 	ProblemNotReadable:         {http.StatusUnprocessableEntity, "The transaction cannot be shown to the customer in full"},
 	ProblemKeyReused:           {http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request"},
 	ProblemTooManyHeld:         {http.StatusTooManyRequests, "The caller has too many requests waiting for approval"},
+	ProblemTooManyPrompts:      {http.StatusTooManyRequests, "The customer cannot be asked this often"},
 	ProblemCallerGone:          {statusCallerGone, "The caller has left"},
 	ProblemMisconfigured:       {http.StatusInternalServerError, "The gateway is not set up correctly"},
 	ProblemUpstreamUnreachable: {http.StatusBadGateway, "The upstream cannot be reached"},

@@ -56,6 +56,29 @@ type Route struct {
 	// use. Optional.
 	Namespaces map[string]string
 
+	// Caller names who sends the request, before its body is read, so that what
+	// waits for one caller's bodies is limited, too. Optional; it must give what
+	// Ask.Caller gives.
+	Caller func(ctx context.Context) string
+
+	// When reports whether the request needs an approval. One that needs none goes
+	// to the handler behind the gate as it came. Of its errors, a *Refusal is the
+	// answer; any other one is transaction-not-readable. Default: every request
+	// does.
+	When func(ctx context.Context, s *Snapshot, d *Document) (bool, error)
+
+	// Prompts bound how often somebody may be asked. Default: no bound.
+	Prompts []PromptLimit
+
+	// BackOff makes a caller wait who has been denied by a customer before it may
+	// ask this customer again: one minute after the first denial, twice as long
+	// after each further one, up to an hour.
+	BackOff bool
+
+	// ReportOnly tries the route out: what would be asked or refused is told to
+	// Config.Observe as EventReported, and the request goes on as it came.
+	ReportOnly bool
+
 	// Ask says who is asked and what they are shown. Required. It may take
 	// nothing from the request but what the snapshot and the document return, and
 	// what whoever authenticated the caller has said. Of its errors, a *Refusal is
