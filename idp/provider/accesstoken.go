@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ type accessTokenClaims struct {
 }
 
 // accessToken makes the access token of an approved request.
-func (p *Provider) accessToken(set *keySet, i issue, now time.Time) (string, error) {
+func (p *Provider) accessToken(ctx context.Context, set *keySet, i issue, now time.Time) (string, error) {
 	key := set.active[p.signingAlgs[0]]
 	if key == nil {
 		return "", errors.New("there is no key for access tokens")
@@ -66,7 +67,10 @@ func (p *Provider) accessToken(set *keySet, i issue, now time.Time) (string, err
 	if !i.cnf.none() {
 		claims.Confirmation = &i.cnf
 	}
-	extra := p.resourceClaims(i.user, i.scope)
+	extra, err := p.resourceClaims(ctx, i)
+	if err != nil {
+		return "", err
+	}
 	if len(extra) == 0 {
 		return key.access.sign(claims)
 	}
@@ -89,15 +93,17 @@ func (p *Provider) audienceOf(targets []string) audience {
 
 // resourceClaims returns the user's claims that belong into the access token:
 // those of scopes of a resource server.
-func (p *Provider) resourceClaims(user *User, scope []string) map[string]any {
-	extra := make(map[string]any)
-	for _, s := range p.describeScopes(scope) {
-		if s.Audience == "" {
-			continue
+func (p *Provider) resourceClaims(ctx context.Context, i issue) (map[string]any, error) {
+	var scopes []Scope
+	for _, s := range p.describeScopes(i.scope) {
+		if s.Audience != "" && len(s.Claims) > 0 {
+			scopes = append(scopes, s)
 		}
-		addClaims(extra, user, s.Claims)
 	}
-	return extra
+	if len(scopes) == 0 {
+		return nil, nil
+	}
+	return p.claimsFor(ctx, i.user, i.client.ID, ClaimsAccessToken, scopes)
 }
 
 func addClaims(to map[string]any, user *User, names []string) {

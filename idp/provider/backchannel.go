@@ -88,7 +88,7 @@ func (p *Provider) begin(r *http.Request, c *client, f *form, received time.Time
 		return nil, "", err
 	}
 	req.received = received
-	user, err := p.resolveHint(ctx, req.hint)
+	user, err := p.resolveHint(ctx, c, req.hint)
 	if err != nil {
 		return nil, "", err
 	}
@@ -97,6 +97,10 @@ func (p *Provider) begin(r *http.Request, c *client, f *form, received time.Time
 		return nil, user.ID, err
 	}
 	err = c.checkContext(req)
+	if err != nil {
+		return nil, user.ID, err
+	}
+	err = p.checkPolicies(r, c, user, f, req)
 	if err != nil {
 		return nil, user.ID, err
 	}

@@ -224,6 +224,17 @@ type Config struct {
 	// is counted by address.
 	ClientIP func(*http.Request) string
 
+	// HintResolver, if set, finds the users that hints stand for. Default: Users is
+	// asked, by login name or subject.
+	HintResolver HintResolver
+
+	// Policies decide in this order whether a request is let through. Default: none,
+	// and every request is.
+	Policies []Policy
+
+	// ClaimsSource, if set, tells more claims of users than Users does.
+	ClaimsSource ClaimsSource
+
 	// Notify, if set, is told of each new request once it has been stored, in
 	// a goroutine of its own. The context ends after 30s or with Close. What
 	// Notify does has no influence on the answer to the client.

@@ -113,8 +113,9 @@ func (p *Provider) checkLoginHintToken(token string) (hint, error) {
 	if name == "" || len(name) > maxLoginHint {
 		return hint{}, fmt.Errorf("login_hint_token has no claim %s", issuer.Claim)
 	}
+	h := hint{kind: HintToken, login: name, claims: jwt.payload}
 	if issuer.BySubject {
-		return hint{subject: name}, nil
+		h.login, h.subject = "", name
 	}
-	return hint{login: name}, nil
+	return h, nil
 }

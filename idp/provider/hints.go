@@ -2,18 +2,20 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"unicode"
 )
 
 // maxLoginHint bounds login_hint in bytes.
 const maxLoginHint = 512
 
-// hint says who is to be asked: one of its fields is set.
+// hint says who is to be asked: its login or its subject is set.
 type hint struct {
+	kind    string
 	login   string
 	subject string
+	claims  json.RawMessage // of a login_hint_token
 }
 
 // readHint takes exactly one of the three hints (CIBA checklist A6).
@@ -48,7 +50,7 @@ func (p *Provider) readHint(ctx context.Context, c *client, f *form) (hint, erro
 	if err != nil {
 		return hint{}, badRequest("The id_token_hint is not acceptable.").because(err)
 	}
-	return hint{subject: subject}, nil
+	return hint{kind: HintIDToken, subject: subject}, nil
 }
 
 func readLoginHint(login string) (hint, error) {
@@ -60,13 +62,13 @@ func readLoginHint(login string) (hint, error) {
 			return hint{}, badRequest("login_hint has control characters.")
 		}
 	}
-	return hint{login: login}, nil
+	return hint{kind: HintLogin, login: login}, nil
 }
 
 // resolveHint returns the user that is to be asked, or a decoy. A disabled user is
 // not told apart from one that does not exist.
-func (p *Provider) resolveHint(ctx context.Context, h hint) (*User, error) {
-	user, err := p.lookUp(ctx, h)
+func (p *Provider) resolveHint(ctx context.Context, c *client, h hint) (*User, error) {
+	user, err := p.lookUp(ctx, c, h)
 	if err == nil && (user.Disabled || !isSubject(user.ID)) {
 		err = ErrUserNotFound
 	}
@@ -77,14 +79,7 @@ func (p *Provider) resolveHint(ctx context.Context, h hint) (*User, error) {
 		return nil, refuse(codeUnknownUserID, "The hint does not lead to a user.").because(err)
 	}
 	if err != nil {
-		return nil, unavailable(fmt.Errorf("looking up user: %w", err))
+		return nil, extensionError("looking up user", err)
 	}
 	return user, nil
-}
-
-func (p *Provider) lookUp(ctx context.Context, h hint) (*User, error) {
-	if h.subject != "" {
-		return p.activeUser(ctx, h.subject)
-	}
-	return p.cfg.Users.ByLogin(ctx, h.login)
 }

@@ -26,7 +26,7 @@ func (p *Provider) issueTokens(ctx context.Context, i issue) (*tokenResponse, er
 		return nil, err
 	}
 	now := p.now()
-	access, err := p.accessToken(set, i, now)
+	access, err := p.accessToken(ctx, set, i, now)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ const (
 // form holds the parameters of one request body.
 type form struct {
 	params []param
+	signed bool // they come from a signed request
 }
 
 type param struct {

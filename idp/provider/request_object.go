@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -117,7 +118,7 @@ func requestParameters(payload []byte) (*form, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading request object: %w", err)
 	}
-	f := &form{}
+	f := &form{signed: true}
 	for _, name := range authenticationParameters {
 		raw, ok := claims[name]
 		if !ok {
@@ -132,6 +133,16 @@ func requestParameters(payload []byte) (*form, error) {
 				return nil, fmt.Errorf("%s has bytes that are not allowed", name)
 			}
 			f.params = append(f.params, param{name: name, value: value})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		if slices.Contains(authenticationParameters, name) || slices.Contains(otherParameters, name) {
+			continue
+		}
+		// Policies get to see what we don't know, as text. The rest is ignored.
+		values, err := parameterValues(name, claims[name])
+		if err == nil && utf8.ValidString(values[0]) {
+			f.params = append(f.params, param{name: name, value: values[0]})
 		}
 	}
 	return f, nil

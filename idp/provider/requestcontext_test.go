@@ -7,7 +7,7 @@ import (
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
-// CIBA checklist A14
+// CIBA checklist A14. TestPolicies proves that policies get to see it.
 func TestRequestContext(t *testing.T) {
 	w := newWorld(t, func(c *provider.Config) { c.MaxPendingPerUser, c.MaxPendingPerUserAndClient = 50, 50 })
 	for value, status := range map[string]int{

@@ -45,9 +45,9 @@ func (p *Provider) serveUserinfo(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	info := make(map[string]any)
-	for _, s := range p.describeScopes(scope) {
-		addClaims(info, user, s.Claims)
+	info, err := p.claimsFor(ctx, user, claims.ClientID, ClaimsUserinfo, p.describeScopes(scope))
+	if err != nil {
+		return unavailable(err)
 	}
 	info["sub"] = user.ID
 	return writeJSON(w, info)
