@@ -125,6 +125,13 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			disabled
 //		}
 //		users_from <source> [<args...>]
+//		hints <resolver> [<args...>]
+//		policy <policy> [<args...>] {
+//			...
+//		}
+//		claims_from <source> [<args...>] {
+//			...
+//		}
 //		notify <notifier> [<args...>] {
 //			...
 //		}

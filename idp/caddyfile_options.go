@@ -11,7 +11,7 @@ import (
 // option reads one option of the directive. What is wrong with it, alone or beside
 // the options before it, is an error here.
 func (p *parser) option(seen options) error {
-	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer", "notify"}
+	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer", "notify", "policy", "claims_from"}
 	if !slices.Contains(repeated, p.Val()) {
 		err := seen.once(p.Dispenser)
 		if err != nil {
@@ -101,6 +101,12 @@ func (p *parser) read() error {
 		return p.notify()
 	case "notify_until_reached":
 		return p.flag(&h.NotifyUntilReached)
+	case "hints":
+		return p.hints()
+	case "policy":
+		return p.policy()
+	case "claims_from":
+		return p.claimsFrom()
 	case "brand":
 		return p.brand()
 	default:

@@ -45,6 +45,34 @@ func (d directory) BySubject(ctx context.Context, subject string) (user *provide
 	return found(s.users.BySubject(ctx, subject))
 }
 
+// ByClaim implements provider.ClaimFinder, if the source of the config in use does.
+func (d directory) ByClaim(ctx context.Context, name, value string) (users []*provider.User, err error) {
+	s := d.out.current.Load()
+	var source provider.UserStore = s.users
+	if s.users == nil {
+		source = d.configured
+	}
+	finder, ok := source.(provider.ClaimFinder)
+	if !ok {
+		return nil, errNoClaimFinder
+	}
+	defer s.guard(usersNamespace, &err)
+	return finder.ByClaim(ctx, name, value)
+}
+
+// checkHints refuses hints by claim with a source of users that does not know claims.
+func (g guests) checkHints() error {
+	if g.hints == nil || g.users == nil {
+		return nil
+	}
+	_, byClaim := g.hints.module.(*ClaimHints)
+	_, finds := g.users.(provider.ClaimFinder)
+	if byClaim && !finds {
+		return errNoClaimFinder
+	}
+	return nil
+}
+
 // found takes no user without an error for an unknown one.
 func found(user *provider.User, err error) (*provider.User, error) {
 	if err == nil && user == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -27,12 +28,14 @@ type guests struct {
 	notifiers    []namedNotifier
 	untilReached bool  // the first notifier that reaches the customer is enough
 	users        Users // nil if the config names its users itself
+
+	extensions
 }
 
 // rawGuests is the config of all guest modules. Two configs in which it differs do
 // not share an instance.
 func (h *Handler) rawGuests() []json.RawMessage {
-	return append([]json.RawMessage{h.UsersRaw}, h.NotifiersRaw...)
+	return slices.Concat([]json.RawMessage{h.UsersRaw, h.HintsRaw}, h.NotifiersRaw, h.PoliciesRaw, h.ClaimsRaw)
 }
 
 // loadGuests loads the guest modules of the handler.
@@ -66,7 +69,11 @@ func (h *Handler) loadGuests(ctx caddy.Context) (guests, error) {
 		}
 		g.users = users
 	}
-	return g, nil
+	g.extensions, err = h.loadExtensions(ctx)
+	if err != nil {
+		return g, err
+	}
+	return g, g.checkHints()
 }
 
 // errGuestPanic says that a guest module has panicked. What the panic said may

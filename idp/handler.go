@@ -203,6 +203,20 @@ type Handler struct {
 	// used for each request.
 	NotifyUntilReached bool `json:"notify_until_reached,omitempty"`
 
+	// How the hints of clients lead to customers: a module of the namespace
+	// ciba_idp.hints. Default: by the name with which they sign in, or by their
+	// subject.
+	HintsRaw json.RawMessage `json:"hints,omitempty" caddy:"namespace=ciba_idp.hints inline_key=resolver"`
+
+	// What decides whether a request is let through, before its customer is asked:
+	// modules of the namespace ciba_idp.policies, asked in this order. Default: none,
+	// and every request that is in order is let through.
+	PoliciesRaw []json.RawMessage `json:"policies,omitempty" caddy:"namespace=ciba_idp.policies inline_key=policy"`
+
+	// What knows more claims of customers than the directory: modules of the
+	// namespace ciba_idp.claims, of which later ones win. Default: none.
+	ClaimsRaw []json.RawMessage `json:"claims_from,omitempty" caddy:"namespace=ciba_idp.claims inline_key=source"`
+
 	// How the approval app looks. Default: plain, with the issuer's host as
 	// name.
 	Brand *Brand `json:"brand,omitempty"`

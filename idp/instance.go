@@ -63,6 +63,7 @@ func (in *instance) build(s *settings) error {
 	config.Store, config.Users = part, in.users
 	config.Notify, config.OnEvent = in.requested, in.happened
 	config.Logger = in.out.logger()
+	in.out.current.Load().extend(&config, in.out)
 	in.provider, err = provider.New(config)
 	if err != nil {
 		return err
