@@ -1,6 +1,7 @@
 package caddyciba
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/caddyciba/gateway/caddyciba/ciba"
 )
 
 // Where the client of an issuer that no named provider describes comes from.
@@ -89,7 +92,8 @@ type Provider struct {
 
 	// LongPoll is how long the provider is asked to hold the answer to a poll, so
 	// that it comes with the decision. A provider that does not know of it answers
-	// at once. A negative value does not ask. Default: 25s. Maximum: 30s.
+	// at once. A negative value does not ask. Default: 25s with `delivery` `poll`,
+	// otherwise it is not asked. Maximum: 30s.
 	LongPoll caddy.Duration `json:"long_poll,omitempty"`
 
 	// ClockSkew is how far the provider's clock may differ from ours. A negative
@@ -128,7 +132,7 @@ func (p Provider) withDefaults() Provider {
 			p.ClientSecret = defaultClientSecret
 		}
 	}
-	if p.LongPoll == 0 {
+	if p.LongPoll == 0 && cmp.Or(p.Delivery, string(ciba.DeliveryPoll)) == string(ciba.DeliveryPoll) {
 		p.LongPoll = caddy.Duration(defaultLongPoll)
 	}
 	if p.Profile == profileFAPI && p.IDTokenAlgs == nil {
