@@ -208,6 +208,11 @@ type Config struct {
 	// have codes.
 	DecoyUserCodeHash string
 
+	// History is how long a request is kept after its end, for the user to look it up:
+	// what was shown and what was decided. At most ten years. Default: 0, and requests
+	// are kept only for as long as the protocol needs them.
+	History time.Duration
+
 	// CoolDown keeps clients away from users who have denied them.
 	CoolDown CoolDown
 

@@ -102,6 +102,9 @@ func (c Config) validateLifetimes() []error {
 	if c.DPoPNonceLifetime != 0 && (c.DPoPNonceLifetime < minNonceLifetime || c.DPoPNonceLifetime > maxNonceLifetime) {
 		errs = append(errs, errors.New("the lifetime of DPoP nonces must be between 10s and 1h"))
 	}
+	if c.History < 0 || c.History > maxHistory {
+		errs = append(errs, errors.New("the history must be kept for ten years at most"))
+	}
 	return append(errs, c.validateRotation()...)
 }
 

@@ -41,6 +41,9 @@ var (
 	ErrMatchWrong   = errors.New("approval has a wrong match code")
 	ErrMatchDenied  = errors.New("request is denied for too many wrong match codes")
 
+	// ErrCursor says that a place in the history does not exist.
+	ErrCursor = errors.New("not a cursor of the history")
+
 	// ErrUserNotFound is returned by a [UserStore] for an unknown user, and by
 	// Approve for one that is disabled.
 	ErrUserNotFound = errors.New("user not found")

@@ -86,6 +86,9 @@ type requestRecord struct {
 	Callback  *callbackState `json:"callback,omitempty"`
 	Refresh   *refreshState  `json:"refresh,omitempty"`
 	KeepUntil int64          `json:"keep_until,omitempty"` // for as long as tokens are good
+
+	HistoryUntil int64  `json:"history_until,omitempty"` // since it is over, see history.go
+	ClientName   string `json:"client_name,omitempty"`   // as it was shown then
 }
 
 // heldRequest is a request as it was read from the store, with what is needed to
@@ -176,7 +179,7 @@ func (h *heldRequest) storeRecord() (*store.Record, error) {
 		Data:    data,
 		Expires: h.expires().Add(tombstone),
 	}
-	keep := time.UnixMilli(h.KeepUntil)
+	keep := time.UnixMilli(max(h.KeepUntil, h.HistoryUntil))
 	if keep.After(r.Expires) {
 		r.Expires = keep
 	}
@@ -195,6 +198,9 @@ func (h *heldRequest) indexes() []store.Index {
 	}
 	if h.Window != 0 {
 		entries = append(entries, promptedIndex(h.Subject, h.Window))
+	}
+	if h.HistoryUntil != 0 {
+		entries = append(entries, historyIndex(h.Subject, historyWindowOf(h.Created)))
 	}
 	if h.owesCallback() {
 		entries = append(entries, outboxIndex)
@@ -221,6 +227,7 @@ func (p *Provider) move(ctx context.Context, h *heldRequest, to State, change fu
 	if change != nil {
 		change(&next.requestRecord)
 	}
+	p.enterHistory(&next)
 	record, err := next.storeRecord()
 	if err != nil {
 		return err

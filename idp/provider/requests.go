@@ -331,6 +331,9 @@ func (p *Provider) describe(h *heldRequest) *Request {
 	if h.MatchCode != "" {
 		r.TriesLeft = maxWrongMatches - h.WrongMatches
 	}
+	if h.ClientName != "" {
+		r.Client.Name = h.ClientName
+	}
 	if h.Decided != 0 {
 		r.DecidedAt = time.UnixMilli(h.Decided)
 	}
