@@ -47,6 +47,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		session_idle           <duration>
 //		session_lifetime       <duration>
 //		proof_age              <duration>
+//		history                <duration>|off
 //		acr                    <value>
 //		signing_algs           <algorithms...>
 //		encryption_key         <placeholders...>

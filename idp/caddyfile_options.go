@@ -57,6 +57,8 @@ func (p *parser) read() error {
 		return p.duration(&h.SessionIdle)
 	case "session_lifetime":
 		return p.duration(&h.SessionLifetime)
+	case "history":
+		return p.durationOrOff(&h.History)
 	case "proof_age":
 		return p.duration(&h.ProofAge)
 	case "acr":

@@ -20,6 +20,7 @@ const (
 	maxRefreshLifetime = 365 * 24 * time.Hour
 	maxKeyRotation     = 366 * 24 * time.Hour
 	maxSessionLifetime = 24 * time.Hour
+	maxHistory         = 3650 * 24 * time.Hour
 	maxBindingMessage  = 1024
 )
 
@@ -173,6 +174,7 @@ func (h *Handler) checkLifetimes() error {
 		{"dpop_nonce_lifetime", h.DPoPNonceLifetime, 10 * time.Second, time.Hour},
 		{"session_idle", h.SessionIdle, time.Minute, maxSessionLifetime},
 		{"session_lifetime", h.SessionLifetime, time.Minute, maxSessionLifetime},
+		{"history", max(h.History, 0), time.Hour, maxHistory},
 		{"proof_age", h.ProofAge, time.Second, maxSessionLifetime},
 	}
 	for _, b := range bounds {

@@ -98,6 +98,11 @@ type Handler struct {
 	// Token is never before it.
 	ProofAge caddy.Duration `json:"proof_age,omitempty"`
 
+	// How long customers can look up what they were asked and what they decided,
+	// after its end. For so long the requests stay in the store. From 1h to ten
+	// years. Default: 90d. A negative value turns it off.
+	History caddy.Duration `json:"history,omitempty"`
+
 	// The authentication context class that signing in with a password stands
 	// for, as clients name it in acr_values and as tokens say it. Default:
 	// none, so that requests with acr_values are refused.

@@ -16,6 +16,9 @@ import (
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
+// defaultHistory is how long customers can look up what they decided.
+const defaultHistory = 90 * 24 * time.Hour
+
 // settings are everything that shapes an instance, with secrets resolved. Its
 // fields are exported to be hashed, and shown to nobody.
 type settings struct {
@@ -30,6 +33,7 @@ type settings struct {
 	SessionIdle         time.Duration
 	SessionLifetime     time.Duration
 	ProofAge            time.Duration
+	History             time.Duration
 	ACR                 string
 	SigningAlgs         []string
 	EncryptionKeys      [][]byte
@@ -71,6 +75,7 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		SessionIdle:         time.Duration(h.SessionIdle),
 		SessionLifetime:     time.Duration(h.SessionLifetime),
 		ProofAge:            time.Duration(h.ProofAge),
+		History:             time.Duration(h.History),
 		ACR:                 h.ACR,
 		SigningAlgs:         h.SigningAlgs,
 		AssertionAudience:   h.AssertionAudience,
@@ -89,6 +94,12 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 	}
 	if s.RequestLifetime == 0 && s.MaxRequestLifetime != 0 {
 		s.RequestLifetime = min(provider.DefaultRequestLifetime, s.MaxRequestLifetime)
+	}
+	switch {
+	case s.History == 0:
+		s.History = defaultHistory
+	case s.History < 0:
+		s.History = 0
 	}
 	if h.Limits != nil {
 		s.Limits = *h.Limits
@@ -229,6 +240,7 @@ func (s *settings) provider() (provider.Config, error) {
 		RefreshTokenLifetime:       s.RefreshTokenLifetime,
 		DPoPNonceLifetime:          s.DPoPNonceLifetime,
 		KeyRotation:                s.KeyRotation,
+		History:                    s.History,
 		Limits:                     s.Limits.rates(),
 		CoolDown:                   s.Limits.CoolDown.settings(),
 		ClientIP:                   clientIP,

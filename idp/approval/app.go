@@ -37,6 +37,7 @@ type Provider interface {
 	Report(ctx context.Context, subject, id string) error
 	ListBlocks(ctx context.Context, subject string) ([]provider.Block, error)
 	Unblock(ctx context.Context, subject, clientID string) error
+	History(ctx context.Context, subject, after string, limit int) (*provider.HistoryPage, error)
 	WatchSubject(subject string) (changes <-chan struct{}, stop func())
 }
 

@@ -36,6 +36,29 @@ var endKinds = map[provider.State]string{
 	provider.StateCancelled: "cancelled",
 }
 
+// endOf says what became of a request that is over, and when.
+func endOf(req *provider.Request) (kind string, when time.Time) {
+	kind, when = endKinds[req.State], req.ExpiresAt
+	if !req.DecidedAt.IsZero() {
+		when = req.DecidedAt
+	}
+	switch {
+	case req.Reported && len(req.Granted) > 0:
+		kind = "reported_late"
+	case req.Reported:
+		kind = "reported"
+	case req.Mismatched:
+		kind = "mismatched"
+	case kind != "":
+	case !req.DecidedAt.IsZero():
+		// Approved, but whoever asked has not come for it in time.
+		kind, when = "lapsed", req.ExpiresAt
+	default:
+		kind = "expired"
+	}
+	return kind, when
+}
+
 // renderEnd renders what became of a request.
 func (a *App) renderEnd(w http.ResponseWriter, r *http.Request, status int, s *session, req *provider.Request, already bool) {
 	others, ok := a.others(w, r, s, req.ID)
@@ -44,25 +67,8 @@ func (a *App) renderEnd(w http.ResponseWriter, r *http.Request, status int, s *s
 	}
 	l := a.locale(r)
 	now := a.cfg.Now()
-	v := endView{subject: a.subject(l, req), Kind: endKinds[req.State], Already: already, Others: others}
-	when := req.ExpiresAt
-	if !req.DecidedAt.IsZero() {
-		when = req.DecidedAt
-	}
-	switch {
-	case req.Reported && len(req.Granted) > 0:
-		v.Kind = "reported_late"
-	case req.Reported:
-		v.Kind = "reported"
-	case req.Mismatched:
-		v.Kind = "mismatched"
-	case v.Kind != "":
-	case !req.DecidedAt.IsZero():
-		// Approved, but whoever asked has not come for it in time.
-		v.Kind, when = "lapsed", req.ExpiresAt
-	default:
-		v.Kind = "expired"
-	}
+	kind, when := endOf(req)
+	v := endView{subject: a.subject(l, req), Kind: kind, Already: already, Others: others}
 	for _, scope := range req.Scopes {
 		if v.Kind == "approved" && slices.Contains(req.Granted, scope.Name) {
 			v.Granted = append(v.Granted, a.scopeView(l, scope))

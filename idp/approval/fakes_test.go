@@ -74,6 +74,18 @@ func (f fixed) ListBlocks(context.Context, string) ([]provider.Block, error) {
 	}
 	return blocks, nil
 }
+func (f fixed) History(_ context.Context, _, after string, _ int) (*provider.HistoryPage, error) {
+	page := &provider.HistoryPage{Next: "1." + strings.Repeat("x", 43)}
+	for _, r := range f.requests {
+		if r.State != provider.StatePending {
+			page.Requests = append(page.Requests, r)
+		}
+	}
+	if len(page.Requests) == 0 || after != "" {
+		page.Next = ""
+	}
+	return page, nil
+}
 func (f fixed) WatchSubject(string) (<-chan struct{}, func()) { return make(chan struct{}), func() {} }
 
 // claims reads the payload of a JWT without checking anything.

@@ -100,6 +100,10 @@ func everyPage(t testing.TB, lang, text string) map[string]string {
 		w = b.post(fmt.Sprintf("/requests/r%d/decision", i), formFor(b, i, "approve"))
 		add(fmt.Sprintf("too late r%d", i), want, w.Code, w.Body.String())
 	}
+	for _, path := range []string{"/history", "/history?before=1." + strings.Repeat("x", 43)} {
+		w = b.get(path)
+		add(path, 200, w.Code, w.Body.String())
+	}
 	w = b.get("/blocked")
 	add("blocked", 200, w.Code, w.Body.String())
 	w = b.post("/requests/r11/decision", formFor(b, 11, "approve"))
@@ -124,6 +128,8 @@ func everyPage(t testing.TB, lang, text string) map[string]string {
 	g.app.cfg.Provider = fixed{}
 	w = b.get("/")
 	add("list empty", 200, w.Code, w.Body.String())
+	w = b.get("/history")
+	add("history empty", 200, w.Code, w.Body.String())
 	w = b.get("/blocked")
 	add("blocked empty", 200, w.Code, w.Body.String())
 	w = b.get("/offline")

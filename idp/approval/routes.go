@@ -35,6 +35,7 @@ func newRoutes() *routes {
 		fixed: map[string]*route{
 			"/":         {get: (*App).showList, page: true},
 			"/blocked":  {get: (*App).showBlocked, post: (*App).unblock, page: true},
+			"/history":  {get: (*App).showHistory, page: true},
 			"/sign-in":  {get: (*App).showSignIn, post: (*App).signIn},
 			"/sign-out": {post: (*App).signOut},
 			"/events":   {get: (*App).serveEvents},

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestScreenshots(t *testing.T) {
 				width, height int64
 			}{{"phone", 390, 844}, {"desktop", 1280, 800}} {
 				t.Run(lang+"/"+scheme+"/"+size.name, func(t *testing.T) {
-					b := newTab(t, withPayment)
+					b := newTab(t, withPayment, remembering, func(c *provider.Config, _ *Config) { c.CoolDown.First, c.Limits.User.Burst = -1, -1 })
 					b.do(speak(lang), media("prefers-color-scheme", scheme), b.viewport(size.width, size.height))
 					shootAll(b, func(page string) { b.shoot(page + "-" + size.name + "-" + scheme + "-" + lang) })
 					b.mu.Lock()
@@ -87,4 +88,27 @@ func shootAll(b *tab, shoot func(page string)) {
 	b.open("/requests/" + late)
 	b.wait()
 	shoot("request-plain")
+	_, numbered := b.g.start("alice", url.Values{"match_code": {"07"}, "authorization_details": {payment}})
+	b.open("/requests/" + numbered)
+	b.do(typeInto("number", "70"))
+	b.wait()
+	shoot("request-number")
+	b.press("[data-approve]")
+	b.do(typeInto("password", testPassword))
+	b.wait()
+	b.press("[data-approve]")
+	b.wait()
+	shoot("request-number-wrong")
+	b.open("/blocked")
+	shoot("blocked-empty")
+	b.open("/requests/" + numbered)
+	b.press(`[value="report"]`)
+	shoot("reported")
+	b.open("/blocked")
+	shoot("blocked")
+	b.open("/history")
+	b.wait()
+	shoot("history")
+	b.open("/offline")
+	shoot("offline")
 }
