@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,6 +74,8 @@ func newCredentials(t *testing.T) *credentials {
 	der := selfSigned(t, "127.0.0.1", serverKey)
 	c.write(t, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	c.serverCert = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: serverKey}
+	c.write(t, "server.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	c.write(t, "server-key.pem", encodeKey(t, serverKey))
 
 	certKey := newECKey(t)
 	der = selfSigned(t, "gateway", certKey)
@@ -81,12 +84,30 @@ func newCredentials(t *testing.T) *credentials {
 		t.Fatal(err)
 	}
 	c.write(t, "client.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	private, err := x509.MarshalPKCS8PrivateKey(certKey)
+	c.write(t, "client-key.pem", encodeKey(t, certKey))
+	return c
+}
+
+func encodeKey(t *testing.T, key crypto.PrivateKey) []byte {
+	t.Helper()
+	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.write(t, "client-key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
-	return c
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+}
+
+// httpClient is a caller that trusts the servers.
+func (c *credentials) httpClient(t *testing.T) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	leaf, err := x509.ParseCertificate(c.serverCert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots.AddCert(leaf)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
+	return &http.Client{Timeout: time.Minute, Transport: transport}
 }
 
 func (c *credentials) path(name string) string { return filepath.Join(c.dir, name) }
