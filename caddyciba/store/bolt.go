@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -52,10 +53,12 @@ type BoltOptions struct {
 // has left in the journal, when the store is opened again. The two files belong
 // together.
 //
-// Writes that arrive while the disk is busy share the next turn, which waits up
-// to a millisecond for as many writers as there were lately, so that many
-// callers together are far faster than one. Reads never wait for the disk's
-// answer to a write.
+// Writes that arrive while the disk is busy share the next turn, which waits a
+// few milliseconds at most for as many writers as there were lately, so that many
+// callers together are far faster than one, and cost far less. Reads never wait for
+// the disk's answer to a write, nor do relaxed writes, which stay in memory until
+// other writes move, or they are swept; those that expire before that are never
+// written at all.
 //
 // Ids that are close to each other lie in the same pages of the file: a caller
 // that begins ids with the time saves much of the work.
@@ -67,6 +70,14 @@ type Bolt struct {
 	watches watches
 	writes  boltQueue
 	recent  boltRecent
+	filter  atomic.Pointer[boltFilter] // of the database
+	linger  time.Duration              // for which relaxed changes may stay out of the database
+
+	// judging is held while it is decided whether a write may happen, and while
+	// what may happen becomes visible.
+	judging sync.Mutex
+	staged  map[string]*boltChange // by name; may happen, and are on their way to the disk
+	stuck   bool                   // the last fold failed
 
 	writing  sync.Mutex // held while the journal or the database is written
 	journal  *journal
@@ -101,7 +112,7 @@ func OpenBolt(path string, o BoltOptions) (*Bolt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening store %s: %w", path, err)
 	}
-	b := &Bolt{db: db, path: path, now: o.Now}
+	b := &Bolt{db: db, path: path, now: o.Now, linger: o.SweepInterval, staged: make(map[string]*boltChange)}
 	err = b.prepare()
 	if err == nil {
 		err = b.recover()
@@ -221,8 +232,9 @@ func (b *Bolt) recover() error {
 	}
 	left, err := b.journal.read()
 	if err == nil {
-		b.recent.add(left)
-		err = b.fold()
+		b.filter.Store(readFilter(b.db))
+		b.recent.add(left...)
+		err = b.fold(0)
 	}
 	if err != nil {
 		return errors.Join(err, b.journal.close())
@@ -236,8 +248,7 @@ func (b *Bolt) Create(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
-	op := newBoltPut(opCreate, r, 1)
-	err = b.do(ctx, op)
+	err = b.do(ctx, newBoltPut(opCreate, r, 1))
 	if err != nil {
 		return err
 	}
@@ -251,8 +262,7 @@ func (b *Bolt) Update(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
-	op := newBoltPut(opUpdate, r, r.Version+1)
-	err = b.do(ctx, op)
+	err = b.do(ctx, newBoltPut(opUpdate, r, r.Version+1))
 	if err != nil {
 		return err
 	}
@@ -298,13 +308,17 @@ func (b *Bolt) Close() error {
 	<-b.writes.ended
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	err := errors.Join(b.fold(), b.journal.close())
+	b.judging.Lock() // for a relaxed write that has begun
+	b.judging.Unlock()
+	err := errors.Join(b.fold(0), b.journal.close())
 	if err == nil {
 		// Nothing is in it any more. If it comes back after a power cut, it is
 		// not the one that the database expects.
 		err = os.Remove(b.journal.path)
 	}
+	// From here on, whoever reads meets the closed database.
 	b.recent.clear()
+	b.filter.Store(nil)
 	err = errors.Join(err, b.db.Close())
 	b.watches.close()
 	if err != nil {

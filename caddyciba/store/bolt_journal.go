@@ -202,8 +202,7 @@ func readChanges(content []byte) ([]*boltChange, error) {
 		if d.failed || !bytes.ContainsRune(key, 0) {
 			return nil, fmt.Errorf("%w: its journal can not be read", errDamaged)
 		}
-		c := &boltChange{key: key}
-		c.kind, c.id = splitKey(key)
+		c := newBoltChange(splitKey(key))
 		if len(value) > 0 {
 			after, err := decodeRecord(key, value)
 			if err != nil {

@@ -8,12 +8,19 @@ import (
 )
 
 // boltChange is what a write makes of a record. It is not changed any more once
-// it is made.
+// it is made, but for relaxed, which belongs to boltRecent.
 type boltChange struct {
 	kind, id string
+	name     string // key, as maps take it
 	key      []byte
 	after    *stored // nil: the record is gone
 	value    []byte  // after, encoded
+	relaxed  bool    // neither the journal nor the database needs to have it
+}
+
+func newBoltChange(kind, id string) *boltChange {
+	name := kind + "\x00" + id
+	return &boltChange{kind: kind, id: id, name: name, key: []byte(name)}
 }
 
 func (c *boltChange) indexes() []Index {
@@ -55,7 +62,8 @@ type boltOp struct {
 
 func newBoltPut(what opKind, r *Record, version uint64) *boltOp {
 	after := &stored{version: version, expires: toMillis(r.Expires), indexes: uniqueIndexes(r.Indexes), data: r.Data}
-	c := &boltChange{kind: r.Kind, id: r.ID, key: appendKey(nil, r.Kind, r.ID), after: after}
+	c := newBoltChange(r.Kind, r.ID)
+	c.after, c.relaxed = after, r.Relaxed
 	c.value = encodeRecord(c.key, after)
 	// The data of the caller stay the caller's.
 	end := len(c.value) - crc32.Size
@@ -64,8 +72,7 @@ func newBoltPut(what opKind, r *Record, version uint64) *boltOp {
 }
 
 func newBoltDelete(kind, id string, version uint64) *boltOp {
-	c := &boltChange{kind: kind, id: id, key: appendKey(nil, kind, id)}
-	return &boltOp{what: opDelete, version: version, change: c, done: make(chan struct{})}
+	return &boltOp{what: opDelete, version: version, change: newBoltChange(kind, id), done: make(chan struct{})}
 }
 
 func newBoltPing() *boltOp {
@@ -117,10 +124,13 @@ func newBoltTx(tx *bbolt.Tx, now time.Time) *boltTx {
 }
 
 // replace puts the record of a change, or nothing, into the place of what there
-// is. Keys and values are not changed any more, so bbolt may keep them until the
-// transaction ends.
-func (tx *boltTx) replace(c *boltChange) error {
-	old, err := decodeRecord(c.key, tx.records.Get(c.key))
+// is, if there may be something. Keys and values are not changed any more, so bbolt
+// may keep them until the transaction ends.
+func (tx *boltTx) replace(c *boltChange, mayExist bool) error {
+	old, err := &stored{}, error(nil)
+	if mayExist {
+		old, err = decodeRecord(c.key, tx.records.Get(c.key))
+	}
 	if err != nil {
 		// There is none, or it was damaged since the change was decided upon.
 		// The index entries of a damaged one then point to nothing of theirs;

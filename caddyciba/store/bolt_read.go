@@ -25,6 +25,9 @@ func (b *Bolt) Get(ctx context.Context, kind, id string) (*Record, error) {
 	if c != nil {
 		return c.found(kind, id, b.now())
 	}
+	if !b.filter.Load().mayHave(key) {
+		return nil, ErrNotFound
+	}
 	var found *Record
 	err = b.view(func(tx *bbolt.Tx) error {
 		s, err := decodeRecord(key, tx.Bucket(recordBucket).Get(key))
@@ -59,11 +62,19 @@ func (b *Bolt) List(ctx context.Context, kind string, index Index, after string,
 	if err != nil {
 		return nil, err
 	}
+	err = live(ctx)
+	if err != nil {
+		return nil, err
+	}
 	prefix := appendIndexKey(nil, kind, index, "")
 	l := boltList{kind: kind, index: index, limit: limit, now: b.now()}
 	// This comes before the transaction: what moves into the database in the
 	// meantime is then in both, instead of in neither.
 	l.added, l.recent = b.recent.listed(prefix, after)
+	if !b.filter.Load().mayHave(prefix) {
+		l.addBefore("")
+		return l.page, nil
+	}
 	err = b.view(func(tx *bbolt.Tx) error {
 		l.records = tx.Bucket(recordBucket)
 		cursor := tx.Bucket(indexBucket).Cursor()

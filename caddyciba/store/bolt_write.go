@@ -13,8 +13,8 @@ import (
 const (
 	// Recent changes move into the database when there are so many of them, or
 	// so many bytes in the journal, and with every sweep.
-	foldChanges = 4096
-	foldBytes   = 8 << 20
+	foldChanges = 16384
+	foldBytes   = 16 << 20
 
 	// maxJournal is when no more writes are taken, if they can't.
 	maxJournal = 256 << 20
@@ -31,12 +31,12 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 	defer close(b.writes.ended)
 	sweep := time.NewTicker(sweepInterval)
 	defer sweep.Stop()
-	writers := 0 // that were seen at the last turn
+	var expected expectation
 	for {
 		sweeping := false
 		select {
 		case <-b.writes.wake:
-			b.writes.gather(writers)
+			b.writes.gather(expected.writers)
 		case <-sweep.C:
 			sweeping = true
 		}
@@ -44,14 +44,14 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 			batch := b.writes.take()
 			if len(batch) > 0 {
 				b.commit(batch)
-				writers = len(batch) + b.writes.backlog()
+				expected.learn(len(batch), b.writes.backlog())
 			} else if !sweeping {
 				break
 			}
 			if sweeping {
 				sweeping = b.sweep() && !b.writes.isClosed()
 			} else {
-				b.writes.gather(writers)
+				b.writes.gather(expected.writers)
 			}
 		}
 		if b.writes.drained() {
@@ -65,13 +65,14 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 func (b *Bolt) commit(batch []*boltOp) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	changes, err := b.judge(batch)
+	changes := b.judge(batch)
+	err := b.log(batch, changes)
+	b.judging.Lock()
 	if err == nil {
-		err = b.log(batch, changes)
+		b.recent.add(changes...)
 	}
-	if err == nil {
-		b.recent.add(changes)
-	}
+	clear(b.staged)
+	b.judging.Unlock()
 	for _, op := range batch {
 		if err != nil {
 			op.err = err
@@ -82,61 +83,86 @@ func (b *Bolt) commit(batch []*boltOp) {
 		close(op.done)
 	}
 	// If moving has failed, the next sweep tries again.
-	if b.unfolded == nil && (b.recent.length() >= foldChanges || b.journal.end >= foldBytes) {
-		b.unfolded = b.fold()
+	if b.unfolded == nil && (b.recent.firm() >= foldChanges || b.journal.end >= foldBytes) {
+		b.unfolded = b.fold(b.linger)
 	}
 }
 
 // judge decides which writes may happen, one after the other, and returns what
 // they change. A refusal is the write's own: it goes to op.err.
-func (b *Bolt) judge(batch []*boltOp) ([]*boltChange, error) {
+func (b *Bolt) judge(batch []*boltOp) []*boltChange {
+	b.judging.Lock()
+	defer b.judging.Unlock()
 	changes := make([]*boltChange, 0, len(batch))
 	now := b.now()
-	err := b.view(func(tx *bbolt.Tx) error {
-		records := tx.Bucket(recordBucket)
-		staged := make(map[string]*boltChange, len(batch))
-		for _, op := range batch {
-			if op.change == nil {
-				continue
-			}
-			old, err := b.current(records, staged, op.change.key)
-			if err != nil {
-				op.err = err
-				continue
-			}
-			op.err = op.refuse(old, now)
-			if op.err != nil {
-				continue
-			}
-			if old != nil {
-				op.before = old.indexes
-			}
-			staged[string(op.change.key)] = op.change
-			changes = append(changes, op.change)
+	for _, op := range batch {
+		if op.change == nil {
+			continue
 		}
-		return nil
-	})
-	return changes, err
+		op.err = b.allow(op, now)
+		if op.err != nil {
+			continue
+		}
+		b.staged[op.change.name] = op.change
+		changes = append(changes, op.change)
+	}
+	return changes
 }
 
-// current returns what there is of a record, or nil.
-func (b *Bolt) current(records *bbolt.Bucket, staged map[string]*boltChange, key []byte) (*stored, error) {
-	c := staged[string(key)]
+// allow decides on one write on top of what there is.
+func (b *Bolt) allow(op *boltOp, now time.Time) error {
+	old, err := b.current(op.change)
+	if err != nil {
+		return err
+	}
+	err = op.refuse(old, now)
+	if err == nil && old != nil {
+		op.before = old.indexes
+	}
+	return err
+}
+
+// current returns what there is of a record that somebody wants to change, or nil.
+func (b *Bolt) current(next *boltChange) (*stored, error) {
+	c := b.staged[next.name]
 	if c == nil {
-		c = b.recent.get(key)
+		c = b.recent.get(next.key)
 	}
 	if c != nil {
 		return c.after, nil
 	}
+	if !b.filter.Load().mayHave(next.key) {
+		return nil, nil
+	}
 	var s *stored
-	err := guarded(func() (err error) {
-		s, err = decodeRecord(key, records.Get(key))
+	err := b.view(func(tx *bbolt.Tx) (err error) {
+		s, err = decodeRecord(next.key, tx.Bucket(recordBucket).Get(next.key))
+		if s != nil {
+			s.data = nil // it is the file's
+		}
 		return err
 	})
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
 	return s, err
+}
+
+// relax makes a relaxed change here and now. It reports false if it can't: the
+// record is on its way to the disk, or the disk is not well, and the writer must
+// see to it.
+func (b *Bolt) relax(op *boltOp) (done bool) {
+	b.judging.Lock()
+	defer b.judging.Unlock()
+	if b.stuck || b.staged[op.change.name] != nil || b.writes.isClosed() {
+		return false
+	}
+	op.err = b.allow(op, b.now())
+	if op.err == nil {
+		b.recent.add(op.change)
+		b.watches.changed(op.change.kind, op.change.id, op.before, op.change.indexes())
+	}
+	return true
 }
 
 // log writes the changes of a batch into the journal. A journal that has failed
@@ -151,7 +177,7 @@ func (b *Bolt) log(batch []*boltOp, changes []*boltChange) error {
 		return err
 	}
 	if b.journal.failed || b.journal.end >= maxJournal {
-		b.unfolded = b.fold()
+		b.unfolded = b.fold(b.linger)
 		if b.unfolded != nil {
 			return b.unfolded
 		}
@@ -159,23 +185,38 @@ func (b *Bolt) log(batch []*boltOp, changes []*boltChange) error {
 	return b.journal.append(changes)
 }
 
-// fold moves all recent changes into the database, in one transaction that also
-// says which journal comes next.
-func (b *Bolt) fold() error {
-	if b.journal.fresh() {
+// fold moves recent changes into the database, in one transaction that also says
+// which journal comes next: all of them but the relaxed ones that expire sooner than
+// linger says.
+func (b *Bolt) fold(linger time.Duration) error {
+	err := b.move(linger)
+	b.judging.Lock()
+	defer b.judging.Unlock()
+	b.stuck = err != nil
+	return err
+}
+
+func (b *Bolt) move(linger time.Duration) error {
+	now, filter := b.now(), b.filter.Load()
+	changes := b.recent.beginMove(now, now.Add(linger), filter.mayHave)
+	if len(changes) == 0 && b.journal.fresh() {
+		b.recent.abortMove()
 		return nil
 	}
 	err := b.checkFiles()
 	if err != nil {
+		b.recent.abortMove()
 		return err
 	}
 	next := newEpoch()
 	begun := false
 	err = guarded(func() error {
 		return b.db.Update(func(tx *bbolt.Tx) error {
-			t := newBoltTx(tx, b.now())
-			for _, c := range b.recent.sorted() {
-				err := t.replace(c)
+			t := newBoltTx(tx, now)
+			for _, c := range changes {
+				mayExist := filter.mayHave(c.key)
+				filter.addChange(c)
+				err := t.replace(c, mayExist)
 				if err != nil {
 					return err
 				}
@@ -185,16 +226,17 @@ func (b *Bolt) fold() error {
 		})
 	})
 	if err != nil {
+		b.recent.abortMove()
 		// Once the transaction is on its way, nobody knows which journal the
 		// database expects, and nothing more may go into this one.
 		b.journal.failed = b.journal.failed || begun
 		return fmt.Errorf("moving writes from the journal into the database: %w", err)
 	}
-	b.recent.move()
-	if b.journal.end > 2*foldBytes {
-		b.recent.clear() // too much to keep
-	}
+	b.recent.endMove(b.journal.end <= 2*foldBytes) // else it is too much to keep
 	b.journal.restart(next)
+	if filter != nil && filter.room < 0 {
+		b.filter.Store(readFilter(b.db))
+	}
 	return nil
 }
 
@@ -220,7 +262,7 @@ func checkFile(path string, opened os.FileInfo) error {
 func (b *Bolt) sweep() (more bool) {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	b.unfolded = b.fold()
+	b.unfolded = b.fold(b.linger)
 	if b.unfolded != nil {
 		b.writes.setSwept(b.explain("writing to", b.unfolded))
 		return false

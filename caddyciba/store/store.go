@@ -83,6 +83,15 @@ type Record struct {
 	// store's clock. It is cut to whole milliseconds and read back in UTC.
 	// Zero means never.
 	Expires time.Time
+
+	// Relaxed permits Create and Update to return before the write is durable. If
+	// the process is killed soon after, the write, and the relaxed ones before it,
+	// may be undone: the record is then as it was some seconds earlier, or not
+	// there. Until then the write counts like any other, for all readers and
+	// writers, and Close keeps it. It is for what is good to know and does no harm
+	// when it is forgotten, such as when somebody came last. Relaxed is of the
+	// write, not of the record: what is read has it unset.
+	Relaxed bool
 }
 
 // Index is a named value under which a record can be listed.
@@ -95,7 +104,8 @@ type Index struct {
 }
 
 // Store is safe for concurrent use. A write that returned nil is durable as far
-// as the engine can make it so, and visible to every later read on every node.
+// as the engine can make it so, unless it was relaxed, and visible to every later
+// read on every node.
 //
 // Every method that takes a context returns its error, wrapped or not, when it
 // ends before the work is done. A write that had begun by then may still

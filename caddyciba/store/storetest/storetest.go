@@ -62,6 +62,9 @@ func Run(t *testing.T, factory Factory) {
 		{"delete race", testDeleteRace},
 		{"update during create", testUpdateDuringCreate},
 		{"counter", testCounter},
+		{"relaxed", testRelaxed},
+		{"relaxed counter", testRelaxedCounter},
+		{"relaxed create race", testRelaxedCreateRace},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
