@@ -43,14 +43,15 @@ func (p *Provider) grantCIBA(r *http.Request, c *client, f *form) (*tokenRespons
 		return nil, err
 	}
 	if h.stateAt(p.now()) == StatePending {
-		poll, err := p.throttle(ctx, h)
+		wish := p.longPollWish(r, c)
+		poll, err := p.throttle(ctx, h, wish)
 		if isSlowDown(err) {
 			p.raise(ctx, EventSlowDown, h)
 		}
 		if err != nil {
 			return nil, err
 		}
-		h, err = p.holdPoll(ctx, h, poll, p.longPollWish(r, c))
+		h, err = p.holdPoll(ctx, h, poll, wish)
 		if err != nil {
 			return nil, err
 		}

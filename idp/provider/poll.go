@@ -24,11 +24,16 @@ const (
 	// pollTolerance is by how much a poll may come early: the client measures
 	// the interval at its end of the network and we at ours.
 	pollTolerance = 500 * time.Millisecond
+
+	// pollSlack is for how long a poll is remembered behind the time that it
+	// counts, for nodes whose clocks differ.
+	pollSlack = 2 * time.Second
 )
 
 // pollRecord is when a request was last polled, and how long the client must wait
 // since then. It is a record of its own so that polls do not stand in the way of
-// the decision, and wake nobody who waits for it.
+// the decision, and wake nobody who waits for it. It need not outlive a crash, and
+// is gone when there is nothing to remember: then the next poll is a first one.
 type pollRecord struct {
 	Last     int64 `json:"last"`     // Unix milliseconds
 	Interval int64 `json:"interval"` // seconds
@@ -37,13 +42,14 @@ type pollRecord struct {
 // throttle notes a poll of a pending request, or returns slow_down if the client
 // has not waited. Each slow_down makes the interval five seconds longer for the
 // rest of the request, as the client is told to do itself. The first poll is free.
-// The record that it returns is the one that it has written.
-func (p *Provider) throttle(ctx context.Context, h *heldRequest) (*store.Record, error) {
+// The record that it returns is the one that it has written. The poll may then be
+// held for as long as the client wishes.
+func (p *Provider) throttle(ctx context.Context, h *heldRequest, wish time.Duration) (*store.Record, error) {
 	now := p.now()
 	interval := time.Duration(h.Interval) * time.Second
 	stored, err := p.cfg.Store.Get(ctx, kindPoll, h.id)
 	if errors.Is(err, store.ErrNotFound) {
-		first := newPollRecord(h, now, interval)
+		first := newPollRecord(h, now, interval, wish)
 		err = p.cfg.Store.Create(ctx, first)
 		return first, pollError(err, false, interval)
 	}
@@ -60,7 +66,7 @@ func (p *Provider) throttle(ctx context.Context, h *heldRequest) (*store.Record,
 	if early {
 		interval = min(interval+slowDownStep, maxInterval)
 	}
-	next := newPollRecord(h, now, interval)
+	next := newPollRecord(h, now, interval, wish)
 	next.Version = stored.Version
 	err = p.cfg.Store.Update(ctx, next)
 	return next, pollError(err, early, interval)
@@ -80,14 +86,19 @@ func pollError(err error, early bool, interval time.Duration) error {
 	return nil
 }
 
-func newPollRecord(h *heldRequest, last time.Time, interval time.Duration) *store.Record {
+func newPollRecord(h *heldRequest, last time.Time, interval, wish time.Duration) *store.Record {
 	data := make([]byte, 0, 48)
 	data = append(data, `{"last":`...)
 	data = strconv.AppendInt(data, last.UnixMilli(), 10)
 	data = append(data, `,"interval":`...)
 	data = strconv.AppendInt(data, int64(interval/time.Second), 10)
 	data = append(data, '}')
-	return &store.Record{Kind: kindPoll, ID: h.id, Data: data, Expires: h.expires().Add(time.Minute)}
+	expires := h.expires().Add(time.Minute)
+	if interval == time.Duration(h.Interval)*time.Second {
+		// The client may poll again before that, and has nothing to answer for.
+		expires = last.Add(interval + wish + pollSlack)
+	}
+	return &store.Record{Kind: kindPoll, ID: h.id, Data: data, Expires: expires, Relaxed: true}
 }
 
 func slowDown(interval time.Duration) *oauthError {
