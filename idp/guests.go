@@ -55,6 +55,10 @@ func (h *Handler) loadGuests(ctx caddy.Context) (guests, error) {
 			if !ok {
 				return g, fmt.Errorf("module %s.%s is not a notifier", notifierNamespace, names[i])
 			}
+			_, second := notifier.(*WebPushNotifier)
+			if second && g.webPush() != nil {
+				return g, errors.New("notifier web_push is configured twice")
+			}
 			g.notifiers = append(g.notifiers, namedNotifier{Notifier: notifier, name: names[i]})
 		}
 	}

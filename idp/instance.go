@@ -10,6 +10,7 @@ import (
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 	"github.com/caddyciba/gateway/idp/approval"
 	"github.com/caddyciba/gateway/idp/approval/notice"
+	"github.com/caddyciba/gateway/idp/approval/webpush"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -26,6 +27,7 @@ type instance struct {
 	provider *provider.Provider
 	approval *approval.App
 	notices  *notice.Queue
+	push     *webpush.Service // nil if there is no such notifier
 
 	// out is where the instance writes its log and reports what happens: to
 	// the config that is in use, which changes.
@@ -44,7 +46,7 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 	}
 	out := newOutlet(to)
 	in := &instance{issuer: s.Issuer, store: handle, users: directory{configured: users, out: out}, out: out}
-	err = in.build(s)
+	err = in.build(s, to)
 	if err != nil {
 		// The error that matters is the one at hand; nothing was opened.
 		_ = handle.Release()
@@ -54,7 +56,7 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 }
 
 // build makes the provider and the approval app.
-func (in *instance) build(s *settings) error {
+func (in *instance) build(s *settings, to *sink) error {
 	part := newPartition(in.store, s.Issuer)
 	config, err := s.provider()
 	if err != nil {
@@ -65,6 +67,10 @@ func (in *instance) build(s *settings) error {
 	config.Logger = in.out.logger()
 	in.out.current.Load().extend(&config, in.out)
 	in.provider, err = provider.New(config)
+	if err != nil {
+		return err
+	}
+	in.push, err = in.newPush(part, s, to)
 	if err != nil {
 		return err
 	}
@@ -81,6 +87,7 @@ func (in *instance) build(s *settings) error {
 		SessionLifetime: s.SessionLifetime,
 		ProofAge:        s.ProofAge,
 		ACR:             s.ACR,
+		Push:            in.push,
 		Logger:          in.out.logger(),
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyciba/gateway/idp/approval"
 	"github.com/caddyciba/gateway/idp/approval/notice"
+	"github.com/caddyciba/gateway/idp/approval/webpush"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -51,6 +52,10 @@ type Notification struct {
 	// Words are what a message can say, in the language of the customer: that of
 	// the user's claim locale, or English.
 	Words approval.Words
+
+	// push sends to the browsers that the customer has subscribed; nil if no
+	// config asks for it.
+	push *webpush.Service
 }
 
 // notifyGrace is how long the end of the process waits for notifications.
@@ -110,7 +115,7 @@ func (g guests) notifierKey(i int) string {
 
 // notification is what a notifier is told of a request.
 func (in *instance) notification(ctx context.Context, request *provider.Request) *Notification {
-	n := &Notification{Issuer: in.issuer, URL: in.issuer + "/requests/" + request.ID, Request: request}
+	n := &Notification{Issuer: in.issuer, URL: in.issuer + "/requests/" + request.ID, Request: request, push: in.push}
 	locale := ""
 	user, err := in.users.BySubject(ctx, request.Subject)
 	if err == nil {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
+	"github.com/caddyciba/gateway/idp/approval/webpush"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -71,6 +72,10 @@ type Config struct {
 	// and cost as those of the users. It is compared when a user name is
 	// unknown, so that this takes as long as when it is known. Required.
 	FakeHash []byte
+
+	// Push sends messages to the browsers in which customers have switched
+	// notifications on. Default: none, and the app does not offer it.
+	Push *webpush.Service
 
 	// Brand is how the app presents itself.
 	Brand Brand

@@ -57,6 +57,11 @@ func loadAssets(base string, brand Brand, th theme) (*assets, error) {
 	icon = bytes.ReplaceAll(icon, []byte("{accent}"), []byte(th.accent.String()))
 	s.add(base, "app.css", append([]byte(th.css()), css...))
 	s.add(base, "app.js", js)
+	js, err = readAssets("assets/notifications.js")
+	if err != nil {
+		return nil, err
+	}
+	s.add(base, "notifications.js", js)
 	s.add(base, "icon.svg", icon)
 	icons := []map[string]string{{"src": s.urls["icon.svg"], "sizes": "any", "type": "image/svg+xml"}}
 	for _, side := range []int{180, 192, 512} {

@@ -60,8 +60,9 @@ func displayName(u *provider.User) string {
 
 // listView is what the list shows.
 type listView struct {
-	Items []listItem
-	url   string
+	Items     []listItem
+	OfferPush bool // to switch notifications on
+	url       string
 }
 
 // listItem is one request of the list.
@@ -95,6 +96,7 @@ func (a *App) showList(w http.ResponseWriter, r *http.Request, _ match) {
 		}
 		v.Items = append(v.Items, listItem{subject: a.subject(l, req), Left: left})
 	}
+	v.OfferPush = len(v.Items) == 0 && a.offersPush(r, s)
 	a.render(w, r, http.StatusOK, "list", s, v)
 }
 

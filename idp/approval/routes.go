@@ -38,6 +38,9 @@ func newRoutes() *routes {
 			"/history":  {get: (*App).showHistory, page: true},
 			"/sign-in":  {get: (*App).showSignIn, post: (*App).signIn},
 			"/sign-out": {post: (*App).signOut},
+
+			"/notifications": {get: (*App).showNotifications, post: (*App).changeNotifications, page: true},
+
 			"/events":   {get: (*App).serveEvents},
 			workerPath:  {get: (*App).serveWorker},
 			offlinePath: {get: (*App).showOffline},

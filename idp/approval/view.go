@@ -64,6 +64,7 @@ func (a *App) loadPageSet(l *locale) (pageSet, error) {
 		"duration": l.duration,
 		"asset":    func(name string) string { return a.assets.urls[name] },
 		"url":      func(parts ...string) string { return a.base + "/" + strings.Join(parts, "/") },
+		"pushes":   func() bool { return a.cfg.Push != nil },
 		"seconds":  func(d time.Duration) int { return int(d / time.Second) },
 	}
 	base, err := template.New("layout").Funcs(funcs).ParseFS(templateFiles, shared...)
