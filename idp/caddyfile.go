@@ -110,6 +110,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			resource              <url>
 //			uri                   <url>
 //			logo_uri              <url>
+//			logo                  <file>
 //			disabled
 //		}
 //		hint_issuer <issuer> {

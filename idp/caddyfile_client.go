@@ -55,6 +55,8 @@ func (p *parser) clientOption(client *Client) error {
 		return p.link(&client.URI)
 	case "logo_uri":
 		return p.link(&client.LogoURI)
+	case "logo":
+		return p.text(&client.LogoFile)
 	case "secret":
 		return p.secrets(client)
 	case "auth_method":

@@ -42,8 +42,15 @@ type Client struct {
 	// The client's home page, an https URL. Default: none.
 	URI string `json:"uri,omitempty"`
 
-	// The client's logo on the approval page, an https URL. Default: none.
+	// The client's logo on the approval page: a PNG or JPEG at an https URL, which
+	// must be outside of private networks, unless notification_networks opens
+	// them. It is fetched when somebody sees the page, once a day, and shown
+	// from the provider's own address. Default: none.
 	LogoURI string `json:"logo_uri,omitempty"`
+
+	// The client's logo in a file, PNG or JPEG, instead of logo_uri. It is read
+	// when the config is loaded. Placeholders are resolved. Default: none.
+	LogoFile string `json:"logo_file,omitempty"`
 
 	// The client's secrets, each of them valid: during a change there are
 	// two. A secret is a placeholder for the secret itself, such as
@@ -255,6 +262,9 @@ func (c *Client) checkDelivery() error {
 
 // checkLists refuses links that are none and entries that are there twice.
 func (c *Client) checkLists() error {
+	if c.LogoURI != "" && c.LogoFile != "" {
+		return errors.New("only one of logo and logo_uri can be given")
+	}
 	for _, link := range []string{c.URI, c.LogoURI, c.JWKSURI} {
 		err := checkLink(link)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddyciba/gateway/idp/approval"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -46,11 +47,31 @@ func (c *Client) settings(repl *caddy.Replacer) (provider.Client, []string, erro
 	if err != nil {
 		return settings, nil, fmt.Errorf("client '%s': %w", c.ID, err)
 	}
+	settings.Logo, err = c.readLogo(repl)
+	if err != nil {
+		return settings, nil, fmt.Errorf("client '%s': %w", c.ID, err)
+	}
 	settings.JWKS, err = readKeys(repl, c.JWKS, c.JWKSFile)
 	if err != nil {
 		return settings, nil, fmt.Errorf("client '%s': %w", c.ID, err)
 	}
 	return settings, warnings, nil
+}
+
+// readLogo reads the client's logo; nil if it is not in a file.
+func (c *Client) readLogo(repl *caddy.Replacer) ([]byte, error) {
+	if c.LogoFile == "" {
+		return nil, nil
+	}
+	name, raw, err := readFile(repl, "logo", c.LogoFile)
+	if err != nil {
+		return nil, err
+	}
+	err = approval.CheckLogo(raw)
+	if err != nil {
+		return nil, fmt.Errorf("reading logo: %s: %w", name, err)
+	}
+	return raw, nil
 }
 
 // readSecrets resolves the client's secrets: to their hashes, which are enough

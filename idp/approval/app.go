@@ -39,6 +39,7 @@ type Provider interface {
 	ListBlocks(ctx context.Context, subject string) ([]provider.Block, error)
 	Unblock(ctx context.Context, subject, clientID string) error
 	History(ctx context.Context, subject, after string, limit int) (*provider.HistoryPage, error)
+	Logo(ctx context.Context, clientID string) ([]byte, error)
 	WatchSubject(subject string) (changes <-chan struct{}, stop func())
 }
 
@@ -136,7 +137,8 @@ type App struct {
 	routes      *routes
 	locales     *locales
 	assets      *assets
-	worker      []byte             // the service worker
+	worker      []byte // the service worker
+	logos       logos
 	pages       map[string]pageSet // by language
 }
 
@@ -170,6 +172,7 @@ func New(cfg Config) (*App, error) {
 		slots:       make(chan struct{}, cfg.PasswordSlots),
 		streams:     newStreams(),
 		routes:      newRoutes(),
+		logos:       logos{known: map[string]*logo{}},
 	}
 	a.host = strings.ToLower(canonicalHost(public.Host, a.secure))
 	a.origin = public.Scheme + "://" + a.host

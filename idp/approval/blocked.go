@@ -18,9 +18,13 @@ type blockedView struct {
 type blockedItem struct {
 	ID    string
 	Name  Text
+	Logo  string
 	Since moment
 	Token string
 }
+
+// Initial is the letter of the monogram.
+func (i blockedItem) Initial() string { return i.Name.Initial() }
 
 // unblockPurpose is what the token of the form that lifts a block is bound to, with
 // the id of who is blocked.
@@ -43,6 +47,7 @@ func (a *App) showBlocked(w http.ResponseWriter, r *http.Request, _ match) {
 		v.Items = append(v.Items, blockedItem{
 			ID:    block.Client.ID,
 			Name:  newText(clientName(block.Client)),
+			Logo:  a.logoURL(block.Client),
 			Since: l.moment(block.Since, now, a.cfg.Location),
 			Token: formToken(s.secret, unblockPurpose, block.Client.ID),
 		})

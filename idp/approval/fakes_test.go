@@ -86,6 +86,7 @@ func (f fixed) History(_ context.Context, _, after string, _ int) (*provider.His
 	}
 	return page, nil
 }
+func (f fixed) Logo(context.Context, string) ([]byte, error)  { return nil, provider.ErrNotFound }
 func (f fixed) WatchSubject(string) (<-chan struct{}, func()) { return make(chan struct{}), func() {} }
 
 // claims reads the payload of a JWT without checking anything.

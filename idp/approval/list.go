@@ -15,6 +15,7 @@ const listRefresh = 10
 type subject struct {
 	ID      string
 	Client  Text
+	Logo    string // address, or empty
 	Message *Text
 	Facts   facts
 }
@@ -34,7 +35,7 @@ func (f facts) HasMore() bool {
 
 // subject prepares what a request says for showing.
 func (a *App) subject(l *locale, req *provider.Request) subject {
-	s := subject{ID: req.ID, Client: newText(clientName(req.Client)), Facts: l.newFacts(req.AuthorizationDetails, req.Details)}
+	s := subject{ID: req.ID, Client: newText(clientName(req.Client)), Logo: a.logoURL(req.Client), Facts: l.newFacts(req.AuthorizationDetails, req.Details)}
 	if req.BindingMessage != "" {
 		message := newText(req.BindingMessage)
 		s.Message = &message

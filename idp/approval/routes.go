@@ -28,6 +28,7 @@ type routes struct {
 	request  *route // /requests/{id}
 	decision *route // /requests/{id}/decision
 	asset    *route // /assets/{name}
+	logo     *route // /logos/{name}
 }
 
 func newRoutes() *routes {
@@ -48,6 +49,7 @@ func newRoutes() *routes {
 		request:  &route{get: (*App).showRequest, page: true},
 		decision: &route{post: (*App).decide},
 		asset:    &route{get: (*App).serveAsset},
+		logo:     &route{get: (*App).serveLogo},
 	}
 }
 
@@ -77,6 +79,10 @@ func (t *routes) find(path string) match {
 	name, ok := strings.CutPrefix(path, "/assets/")
 	if ok && validPathID(name) {
 		return match{route: t.asset, id: name}
+	}
+	name, ok = strings.CutPrefix(path, "/logos/")
+	if ok && validPathID(name) {
+		return match{route: t.logo, id: name}
 	}
 	return match{}
 }

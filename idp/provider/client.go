@@ -50,8 +50,13 @@ type Client struct {
 	// Name is what the user sees. Default: ID.
 	Name string
 
-	// LogoURI and URI are shown to the user where the application does so.
+	// LogoURI, an https URL, and URI are shown to the user where the application does
+	// so.
 	LogoURI, URI string
+
+	// Logo is a picture that stands beside the name, PNG or JPEG. LogoURI is where it
+	// is instead; see Provider.Logo.
+	Logo []byte
 
 	// AuthMethod is the one method by which the client authenticates.
 	// Default: client_secret_basic.

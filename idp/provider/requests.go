@@ -74,6 +74,9 @@ type Request struct {
 // of it comes from the request.
 type ClientInfo struct {
 	ID, Name, LogoURI, URI string
+
+	// HasLogo says that Provider.Logo has a picture.
+	HasLogo bool
 }
 
 // Approval is the decision of a user to let a request through.
@@ -347,5 +350,5 @@ func (p *Provider) clientInfo(id string) ClientInfo {
 	if c == nil {
 		return ClientInfo{ID: id, Name: id}
 	}
-	return ClientInfo{ID: c.ID, Name: c.Name, LogoURI: c.LogoURI, URI: c.URI}
+	return ClientInfo{ID: c.ID, Name: c.Name, LogoURI: c.LogoURI, URI: c.URI, HasLogo: c.hasLogo()}
 }
