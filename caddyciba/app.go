@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
@@ -42,6 +43,13 @@ type App struct {
 	// settings share one store. Default: `bolt`, in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ciba.stores inline_key=engine"`
 
+	// EncryptionKey says where a key is, 32 bytes in base64: `{env.NAME}` or
+	// `{file.PATH}`. Requests and answers that are kept for callers lie in the store
+	// encrypted, with a key that is made at the first start and kept there, too;
+	// this key encrypts that one. All nodes that share the store need the same.
+	// Default: none; who can read the store can then read what is kept.
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
 	// Providers are the OpenID Providers that gates refer to by name.
 	Providers map[string]*Provider `json:"providers,omitempty"`
 
@@ -56,6 +64,12 @@ type App struct {
 	// gates are those of this configuration, by key. Caddy provisions one
 	// module after the other and starts apps when all are provisioned.
 	gates map[string]*gate
+
+	// guarded are the servers that have each of them.
+	guarded map[string][]*caddyhttp.Server
+
+	// ahead are the addresses of services that these ask who a caller is.
+	ahead []string
 
 	// notified are the providers whose notifications some site takes.
 	notified map[string]bool
@@ -75,6 +89,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.gates = make(map[string]*gate)
+	a.guarded = make(map[string][]*caddyhttp.Server)
 	a.notified = make(map[string]bool)
 
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
@@ -129,7 +144,10 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	a.warnUnnotified()
-	for _, g := range a.gates {
+	for key, g := range a.gates {
+		servers := a.guarded[key]
+		g.servers.Store(&servers)
+		g.ahead.Store(&a.ahead)
 		g.reports.Store(a.reports)
 		g.engine.Resume()
 		g.settleRest(ctx)
@@ -152,6 +170,15 @@ func (a *App) Stop() error {
 // attach makes a gate report to this app once it starts.
 func (a *App) attach(key string, g *gate) {
 	a.gates[key] = g
+}
+
+// guards notes that a server has a gate.
+func (a *App) guards(key string, server *caddyhttp.Server) {
+	if slices.Contains(a.guarded[key], server) {
+		return
+	}
+	a.guarded[key] = append(a.guarded[key], server)
+	a.ahead = append(a.ahead, askedAhead(server.Routes)...)
 }
 
 // knows returns an error that names the providers there are, unless the one

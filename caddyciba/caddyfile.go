@@ -43,17 +43,22 @@ func init() {
 //		hold          <duration>
 //		max_body      <size>
 //		namespace     <prefix> <uri>
+//		mode          auto|hold|redirect|async
+//		match_code
+//		retention     <duration>
+//		max_result    <size>
 //		token         <header>|off
 //		header_up     <header> <template>
 //		strict_target off
 //	}
 //
-// It becomes two routes. The first has no matcher and refuses requests whose
+// It becomes three routes. The first has no matcher and refuses requests whose
 // target could be understood in two ways, on every path of the site: a request
 // that the matcher misses because of its spelling must not reach what the
-// upstream takes it for. The second is the gate. Caddy sorts a route with a
-// matcher in front of one without; the gate checks the target by itself, so
-// either order is safe. In a handle block, both are for the paths of that block
+// upstream takes it for. The second shows callers what becomes of their
+// requests, and the third is the gate. Caddy sorts a route with a matcher in
+// front of one without; the gate checks the target and shows the same by itself,
+// so any order is safe. In a handle block, all are for the paths of that block
 // only.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // consume directive name
@@ -74,6 +79,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if !d.lenient {
 		values = h.NewRoute(nil, &StrictTarget{RemoveHeaders: d.ownHeaders()})
 	}
+	values = append(values, h.NewRoute(nil, &Status{})...)
 	gate := h.NewRoute(matcher, &d.Handler)
 	for i := range gate {
 		route, ok := gate[i].Value.(caddyhttp.Route)
@@ -216,6 +222,14 @@ func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) er
 		return durationArg(disp, &d.Hold)
 	case "max_body":
 		return sizeArg(disp, &d.MaxBody)
+	case "mode":
+		return modeArg(disp, &d.Handler)
+	case "match_code":
+		return flagArg(disp, &d.MatchCode)
+	case "retention":
+		return retentionArg(disp, &d.Handler)
+	case "max_result":
+		return maxResultArg(disp, &d.Handler)
 	case "token":
 		return headerArg(disp, &d.Token)
 	case "header_up":
@@ -254,6 +268,9 @@ func (d *directive) checkSurroundings(h httpcaddyfile.Helper) error {
 		}
 	}
 	timeout := siteWriteTimeout(h)
+	if !d.holdsCallers() {
+		timeout = 0
+	}
 	err := checkHold(d.effectiveHold(), timeout, "")
 	if err != nil {
 		at := d.hold

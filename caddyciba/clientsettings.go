@@ -154,6 +154,13 @@ func (s *clientSettings) poolKey(store string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// name names the registration at the provider, whatever else is configured for
+// it: what a gate has left, a gate of the same name can take up.
+func (s *clientSettings) name() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(s.issuer), s.issuer, s.clientID))
+	return hex.EncodeToString(sum[:12])
+}
+
 // httpClient makes the HTTP client that talks to the provider.
 func (s *clientSettings) httpClient() (*http.Client, error) {
 	config := &tls.Config{RootCAs: s.pool}

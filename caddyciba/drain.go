@@ -11,8 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/caddyciba/gateway/caddyciba/stepup"
 )
 
 const (
@@ -50,11 +48,23 @@ func (d drainer) Handle(context.Context, caddy.Event) error {
 	if !stopping() {
 		return nil
 	}
-	err := eachGate(drainTimeout, (*stepup.Gate).Drain)
+	err := eachGate(drainTimeout, func(ctx context.Context, g *gate) error { return g.engine.Drain(ctx) })
 	if err != nil {
 		d.logger.Warn("requests were still waiting for approval when Caddy stopped", zap.Error(err))
 	}
+	err = eachGate(drainTimeout, leave)
+	if err != nil {
+		d.logger.Warn("other nodes could not be told that this one stops", zap.Error(err))
+	}
 	return nil
+}
+
+// leave lets other nodes take up at once what this one has left.
+func leave(ctx context.Context, g *gate) error {
+	if !g.beat.begun() {
+		return nil
+	}
+	return g.engine.Journal().Leave(ctx)
 }
 
 // awaitSent waits until no gate serves a request, for as long as the HTTP app
@@ -68,12 +78,12 @@ func (a *App) awaitSent() error {
 			grace = time.Duration(server.GracePeriod)
 		}
 	}
-	return eachGate(grace, (*stepup.Gate).Idle)
+	return eachGate(grace, func(ctx context.Context, g *gate) error { return g.engine.Idle(ctx) })
 }
 
 // eachGate does something with all gates of this process at once, also with
 // those that only held requests of earlier configurations still use.
-func eachGate(timeout time.Duration, do func(*stepup.Gate, context.Context) error) error {
+func eachGate(timeout time.Duration, do func(context.Context, *gate) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var all []*gate
@@ -84,7 +94,7 @@ func eachGate(timeout time.Duration, do func(*stepup.Gate, context.Context) erro
 	failures := make([]error, len(all))
 	var done sync.WaitGroup
 	for i, g := range all {
-		done.Go(func() { failures[i] = do(g.engine, ctx) })
+		done.Go(func() { failures[i] = do(ctx, g) })
 	}
 	done.Wait()
 	return errors.Join(failures...)

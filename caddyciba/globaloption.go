@@ -16,6 +16,7 @@ func init() {
 //
 //	ciba {
 //		store <engine> [<args...>]
+//		encryption_key <placeholder>
 //		provider <name> {
 //			...
 //		}
@@ -44,6 +45,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch d.Val() {
 		case "store":
 			err := a.unmarshalStore(d)
+			if err != nil {
+				return err
+			}
+		case "encryption_key":
+			err := encryptionKeyArg(d, a)
 			if err != nil {
 				return err
 			}

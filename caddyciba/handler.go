@@ -166,7 +166,31 @@ type Handler struct {
 	// themselves. Default: none.
 	HeaderUp map[string]string `json:"header_up,omitempty"`
 
+	// Mode is how callers wait: `hold` on their connection; `redirect`, by a waiting
+	// page, for browsers; `async`, by a `202` with the address of a status, after
+	// which the gate sends the request by itself and keeps the answer; or `auto`,
+	// which takes `async` for callers that ask for it by `Prefer: respond-async`,
+	// `redirect` for browsers that go to a page, and `hold` for all others. Default:
+	// `auto`.
+	Mode string `json:"mode,omitempty"`
+
+	// MatchCode has the customer compare a number of two digits: the waiting page and
+	// the status show it, and the provider asks the customer for it if it can
+	// (`match_code_parameter_supported` in its metadata). Otherwise it leads the
+	// binding message. It has no effect on callers that are held. Default: false.
+	MatchCode bool `json:"match_code,omitempty"`
+
+	// Retention is how long the upstream's answer can be read again by its caller,
+	// at the status or with the same `Idempotency-Key`. Default: 24h. Maximum: 720h.
+	Retention caddy.Duration `json:"retention,omitempty"`
+
+	// MaxResult is the size in bytes above which an answer's body is not kept for
+	// that. Callers that are held and browsers get longer answers all the same, once.
+	// Default: 1048576. Maximum: 33554432.
+	MaxResult int64 `json:"max_result,omitempty"`
+
 	logger *zap.Logger
+	app    *App
 	pooled *pooledGate
 	route  *stepup.Route
 }
@@ -193,20 +217,22 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 
-	module, err := ctx.App("ciba")
+	h.app, err = appOf(ctx)
 	if err != nil {
 		return err
 	}
-	app, ok := module.(*App)
-	if !ok {
-		return fmt.Errorf("app ciba is a %T", module)
-	}
-	provider, err := app.provider(h.Provider, h.Issuer)
+	provider, err := h.app.provider(h.Provider, h.Issuer)
 	if err != nil {
 		return err
 	}
-	h.pooled, err = app.acquire(ctx, provider)
-	return err
+	h.pooled, err = h.app.acquire(ctx, provider)
+	if err != nil {
+		return err
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && server != nil {
+		h.app.guards(h.pooled.key, server)
+	}
+	return nil
 }
 
 func (h *Handler) setDefaults() {
@@ -259,6 +285,10 @@ func (h *Handler) check(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	err = h.checkMode()
+	if err != nil {
+		return err
+	}
 	var timeout time.Duration
 	var server string
 	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv != nil {
@@ -269,7 +299,9 @@ func (h *Handler) check(ctx caddy.Context) error {
 			h.logger.Warn("a reverse_proxy of this server repeats requests that match its retry_match; approved requests are sent once all the same",
 				zap.String("server", srv.Name()))
 		}
-		timeout, server = time.Duration(srv.WriteTimeout), srv.Name()
+		if h.holdsCallers() {
+			timeout, server = time.Duration(srv.WriteTimeout), srv.Name()
+		}
 	}
 	return checkHold(time.Duration(h.Hold), timeout, server)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -112,6 +113,11 @@ func (n *Notify) add(ctx caddy.Context, app *App, name string) error {
 	n.paths[path] = &notified{pooled: pooled, mode: mode}
 	app.notified[name] = true
 	return nil
+}
+
+// isNotification reports whether a request goes where providers notify us.
+func isNotification(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, pingPath) || strings.HasPrefix(r.URL.Path, pushPath)
 }
 
 // notifying names the providers that tell of decisions by themselves.

@@ -3,13 +3,16 @@ package caddyciba
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyciba/gateway/caddyciba/ciba"
 	"github.com/caddyciba/gateway/caddyciba/stepup"
@@ -30,17 +33,26 @@ var process = rand.Text()
 // provider, with what it knows about it, and the engine of the requests that
 // are held.
 type gate struct {
-	issuer string
-	http   *http.Client
-	client *ciba.Client
-	store  *caddystore.Handle
-	inbox  *inbox
-	engine *stepup.Gate
+	key      string // in the pool
+	storeKey string // of the engine that keeps its transactions
+	issuer   string
+	http     *http.Client
+	client   *ciba.Client
+	store    *caddystore.Handle
+	inbox    *inbox
+	engine   *stepup.Gate
 
 	// exclusive says that no other process can use the store.
 	exclusive bool
 
 	rest rest
+	beat beat
+
+	// servers are those of the newest configuration that this gate guards.
+	servers atomic.Pointer[[]*caddyhttp.Server]
+
+	// ahead are the addresses of services that these ask who a caller is.
+	ahead atomic.Pointer[[]string]
 
 	// stop ends the goroutine that settles now and then; stopped is closed when
 	// it has ended.
@@ -63,9 +75,14 @@ func (a *App) acquire(ctx caddy.Context, p Provider) (*pooledGate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("provider %s: %w", p.Issuer, err)
 	}
+	encryption, err := a.encryptionKey()
+	if err != nil {
+		return nil, err
+	}
+	key := settings.poolKey(a.engine.Key() + string(encryption))
 	pooled := &pooledGate{
-		key:       settings.poolKey(a.engine.Key()),
-		construct: func() (caddy.Destructor, error) { return newGate(ctx, settings, a.engine, a.reports) },
+		key:       key,
+		construct: func() (caddy.Destructor, error) { return newGate(ctx, settings, a.engine, a.reports, key, encryption) },
 	}
 	g, err := pooled.hold()
 	if err != nil {
@@ -103,8 +120,8 @@ func isExclusive(engine caddystore.Engine) bool {
 }
 
 // newGate makes a gate. Nothing is opened and nobody is talked to yet.
-func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, reports *reporter) (*gate, error) {
-	g := &gate{issuer: s.issuer, exclusive: isExclusive(engine)}
+func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, reports *reporter, key string, encryption []byte) (*gate, error) {
+	g := &gate{key: key, storeKey: engine.Key(), issuer: s.issuer, exclusive: isExclusive(engine)}
 	g.reports.Store(reports)
 	var err error
 	g.http, err = s.httpClient()
@@ -125,6 +142,13 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 		Store:    g.store,
 		Instance: process,
 		Alive:    served,
+
+		Name:          s.name(),
+		EncryptionKey: encryption,
+		Stay:          g.stay,
+		Reenter:       g.reenter,
+		Ahead:         g.isAhead,
+
 		// Whatever max_body lets in, one request of a caller has room.
 		Limits:  stepup.Limits{HeldBytesPerCaller: maxMaxBody},
 		Logger:  zap.New(followingCore{gate: g}),
@@ -148,6 +172,20 @@ func served(id string) bool {
 		return !found
 	})
 	return found
+}
+
+// errGateGone says that a gate has been given up by everybody.
+var errGateGone = errors.New("gate is gone")
+
+// stay keeps the gate for a transaction that goes on without its caller's
+// connection.
+func (g *gate) stay() (func(), error) {
+	g.beatIfDue(context.Background())
+	_, _, err := gates.LoadOrNew(g.key, func() (caddy.Destructor, error) { return nil, errGateGone })
+	if err != nil {
+		return nil, err
+	}
+	return sync.OnceFunc(func() { _, _ = gates.Delete(g.key) }), nil
 }
 
 // Destruct implements caddy.Destructor: nobody uses the gate any more.

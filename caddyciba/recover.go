@@ -67,14 +67,53 @@ func (g *gate) settleRegularly(ctx context.Context) {
 	defer close(g.stopped)
 	ticker := time.NewTicker(settleAgain)
 	defer ticker.Stop()
+	life := time.NewTicker(stepup.BeatInterval)
+	defer life.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 			g.settleRest(ctx)
+		case <-life.C:
+			if g.beat.begun() {
+				g.beatIfDue(ctx)
+			}
 		}
 	}
+}
+
+// A beat is when this process has last said that it lives, to others that share
+// its store. It begins with the first request that is kept.
+type beat struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (b *beat) begun() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.last.IsZero()
+}
+
+// beatIfDue says that this process lives, where others could not know. If the
+// store does not take it, others may take up what this process is at; a request
+// is sent once all the same.
+func (g *gate) beatIfDue(ctx context.Context) {
+	if g.exclusive {
+		return
+	}
+	g.beat.mu.Lock()
+	defer g.beat.mu.Unlock()
+	if time.Since(g.beat.last) < stepup.BeatInterval/2 {
+		return
+	}
+	err := g.engine.Journal().Beat(ctx)
+	if err != nil {
+		g.reports.Load().logger.Warn("other nodes could not be told that this one lives", zap.Error(err))
+		return
+	}
+	g.beat.last = time.Now()
 }
 
 // settle ends the transactions of dead processes, and names them in the log.
@@ -90,6 +129,13 @@ func (g *gate) settle(ctx context.Context) error {
 			continue
 		}
 		g.observe(stepup.Event{Type: stepup.EventInDoubt, Time: time.Now(), Route: t.Route, Transaction: t, Problem: t.Problem})
+	}
+	if len(found.Answered) > 0 {
+		logger.Info("requests had been answered when their process ended", zap.Strings("transactions", found.Answered), zap.String("issuer", g.issuer))
+	}
+	takenUp := g.engine.TakeUp(ctx, found.Orphans)
+	if takenUp != nil {
+		logger.Error("requests that an earlier process has left could not be taken up", zap.String("issuer", g.issuer), zap.Error(takenUp))
 	}
 	if len(found.Failed) > 0 {
 		logger.Warn("requests were waiting for approval when their process ended; nothing was sent",

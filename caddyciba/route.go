@@ -42,6 +42,10 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 		SetHeaders: headers.set,
 		Headers:    headers.names(),
 		Namespaces: h.Namespaces,
+		Mode:       h.mode(),
+		MatchCode:  h.MatchCode,
+		Retention:  time.Duration(h.Retention),
+		MaxResult:  h.MaxResult,
 		Ask: func(ctx context.Context, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
 			question, err := ask(ctx, customer, message, s, d)
 			if err != nil {
@@ -86,6 +90,7 @@ func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d
 		return stepup.Ask{Caller: user}, nil
 	}
 	caller := callerOf(ctx, repl, user)
+	anonymous := strings.HasPrefix(caller, addressPrefix) && user == ""
 	if errors.Is(err, errSeveral) {
 		// Two customers are nobody, too (threats G12).
 		return stepup.Ask{Caller: caller}, nil
@@ -94,14 +99,18 @@ func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d
 		return stepup.Ask{}, fmt.Errorf("customer: %w", err)
 	}
 	if message.source == "" {
-		return stepup.Ask{Customer: who, Caller: caller, Message: plainMessage(s)}, nil
+		return stepup.Ask{Customer: who, Caller: caller, Anonymous: anonymous, Message: plainMessage(s)}, nil
 	}
 	what, err := message.fill(d.Lookup, lookup)
 	if err != nil {
 		return stepup.Ask{}, fmt.Errorf("message: %w", err)
 	}
-	return stepup.Ask{Customer: who, Caller: caller, Message: what}, nil
+	return stepup.Ask{Customer: who, Caller: caller, Anonymous: anonymous, Message: what}, nil
 }
+
+// addressPrefix begins the name of a caller of whom nothing is known but the
+// address.
+const addressPrefix = "address "
 
 // callerOf names who sends a request: the user whom the server has authenticated,
 // or else the client certificate, or else the address that the request came
@@ -116,7 +125,7 @@ func callerOf(ctx context.Context, repl *caddy.Replacer, user string) string {
 	}
 	address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 	if address != "" {
-		return "address " + address
+		return addressPrefix + address
 	}
 	return ""
 }

@@ -1,7 +1,6 @@
 package caddyciba
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -14,6 +13,10 @@ import (
 
 // ServeHTTP holds the request until it is approved and then passes it on once.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if stepup.Concerns(r) && !isNotification(r) {
+		// A gate may come before the handler of these by its matcher.
+		return h.app.serveStatus(w, r)
+	}
 	misplaced := h.misplaced(r)
 	if misplaced != nil {
 		return refuse(w, r, misplaced)
@@ -30,23 +33,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	g.settleRest(r.Context())
 
-	route := *h.route
-	route.SetHeaders = func(header http.Header, approval *stepup.Approval) {
-		announce(r, approval)
-		h.route.SetHeaders(header, approval)
-	}
-	route.NotSent = func(err error) bool { return neverProxied(r.Context(), err) }
-	route.Unhandled = unhandled
-	err = g.engine.Serve(withoutReadTimeout(w, r), r, &route, func(w http.ResponseWriter, approved *http.Request) error {
-		// Placeholders of the handlers behind us read the request that Caddy
-		// made them for, so the approved request takes its place there, and
-		// leaves it with its token when it has been sent.
-		before := *r
-		defer func() { *r = before }()
-		approved = approved.WithContext(context.WithValue(approved.Context(), approvedKey{}, h.ownHeaders()))
-		*r = *approved
-		return next.ServeHTTP(w, r)
-	})
+	err = g.engine.Serve(withoutReadTimeout(w, r), r, h.routeFor(r, next), h.nextFor(r, next))
 	refusal, ok := asRefusal(err)
 	if ok {
 		h.logCause(refusal)

@@ -56,3 +56,25 @@ func isRepeater(config map[string]any) bool {
 	matchers, _ := balancing["retry_match"].([]any)
 	return len(matchers) > 0
 }
+
+// askedAhead returns the addresses of services that forward_auth asks who a
+// caller is: of proxies that do not pass on what they are answered.
+func askedAhead(routes caddyhttp.RouteList) []string {
+	var addresses []string
+	configures(routes, func(config map[string]any) bool {
+		handled, _ := config["handle_response"].([]any)
+		if config["handler"] != "reverse_proxy" || len(handled) == 0 {
+			return false
+		}
+		upstreams, _ := config["upstreams"].([]any)
+		for _, upstream := range upstreams {
+			settings, _ := upstream.(map[string]any)
+			address, _ := settings["dial"].(string)
+			if address != "" {
+				addresses = append(addresses, address)
+			}
+		}
+		return false
+	})
+	return addresses
+}

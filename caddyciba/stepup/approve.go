@@ -43,6 +43,20 @@ func (h *hold) approve() (*ciba.Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = h.rememberPending(pending, expectDetails)
+	if err != nil {
+		h.withdraw(pending)
+		return nil, err
+	}
+	if h.onAsked != nil {
+		h.onAsked()
+	}
+	return h.await(deadline, pending, expectDetails)
+}
+
+// await waits for the decision on what was asked, by this process or by one
+// before it.
+func (h *hold) await(deadline time.Time, pending *ciba.Pending, expectDetails bool) (*ciba.Tokens, error) {
 	tokens, err := h.wait(deadline, pending)
 	if err != nil {
 		return nil, err
@@ -63,6 +77,10 @@ func (h *hold) offerDetails() (bool, error) {
 	metadata, err := h.gate.client.Discover(ctx)
 	if err != nil {
 		return false, h.providerRefusal(err)
+	}
+	err = h.offerMatchCode(metadata)
+	if err != nil {
+		return false, err
 	}
 	if !metadata.SupportsDetails(h.details.kind) {
 		return false, nil
@@ -104,8 +122,10 @@ func (h *hold) wait(deadline time.Time, pending *ciba.Pending) (*ciba.Tokens, er
 	}
 	f := h.providerRefusal(err)
 	switch f.Problem {
-	case ProblemCallerGone, ProblemExpired, ProblemProviderUnavailable, ProblemUnavailable:
-		h.withdraw(pending)
+	case ProblemCallerGone, ProblemExpired, ProblemProviderUnavailable, ProblemUnavailable, ProblemCancelled:
+		if !h.parked(f) {
+			h.withdraw(pending)
+		}
 	}
 	return nil, f
 }
@@ -120,6 +140,10 @@ func (h *hold) accept(tokens *ciba.Tokens, expectDetails bool) error {
 		}
 	}
 	err := h.present()
+	if err != nil {
+		return err
+	}
+	err = h.rememberTokens(tokens)
 	if err != nil {
 		return err
 	}
@@ -150,10 +174,10 @@ func (h *hold) startRefusal(err error) *Refusal {
 // has ended the wait comes first: the error then only echoes it.
 func (h *hold) providerRefusal(err error) *Refusal {
 	switch {
-	case h.caller.Err() != nil:
+	case h.left() != nil:
 		return refuse(ProblemCallerGone, "Nothing was sent.", err)
 	case h.waiting.Err() != nil && (ciba.Code(err) == ciba.CodeCanceled || errors.Is(err, context.Canceled)):
-		return drained(err)
+		return h.interrupted(err)
 	case ciba.IsDenied(err):
 		return refuse(ProblemDenied, "Nothing was sent.", err)
 	case ciba.IsExpired(err), errors.Is(err, context.DeadlineExceeded) && ciba.Code(err) == ciba.CodeCanceled, errors.Is(err, errHoldOver):

@@ -200,7 +200,11 @@ func (j *Journal) release(ctx context.Context, t *ticket) error {
 func (h *hold) beFirst(transaction string) error {
 	keyed := h.key != ""
 	id := onceID(h.key, h.ask.Caller, h.snapshot.Host(), h.digest)
-	lasts := h.route.Hold + h.route.UpstreamTimeout + answerTime + recoveryMargin
+	lasts := h.patience() + answerTime + recoveryMargin
+	if keyed {
+		// As long as there is an answer to give again, there is a key to ask for it.
+		lasts += max(0, h.route.Retention-keepKey)
+	}
 	var err error
 	h.ticket, err = h.gate.journal.first(h.caller, id, keyed, once{Transaction: transaction, Digest: h.digest.String()}, lasts)
 	var f *Refusal

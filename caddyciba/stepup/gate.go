@@ -2,11 +2,13 @@ package stepup
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,6 +47,32 @@ type Config struct {
 	// Store keeps the journal. Required.
 	Store store.Store
 
+	// Name names the gate among those that share the store, in this process and
+	// after a restart: the same settings of provider and client have the same name.
+	// A gate takes up what gates of its name have left. Optional.
+	Name string
+
+	// EncryptionKey has 32 bytes and encrypts the keys that kept requests and
+	// answers are encrypted with. Without it, those keys lie in the store as they
+	// are. Optional.
+	EncryptionKey []byte
+
+	// Stay is called before a transaction goes on without its caller's connection.
+	// What it returns is called when it is over: Client and Store must live until
+	// then. An error keeps the transaction from going on. Optional.
+	Stay func() (leave func(), err error)
+
+	// Reenter sends a kept request through the routes that it came by, with the
+	// context and the writer given, by what Route.Origin has returned. It is called
+	// when the handler that it came to is gone. Default: such requests fail.
+	Reenter func(ctx context.Context, w http.ResponseWriter, origin json.RawMessage) error
+
+	// Ahead reports of an address (host and port) that handlers ahead of gates talk
+	// to it, as one does that asks another service who the caller is. A request that
+	// Reenter brings back may go there and nowhere else before it comes to its gate.
+	// Default: nowhere.
+	Ahead func(hostPort string) bool
+
 	// Instance names this process in the journal; see JournalConfig.Instance.
 	Instance string
 
@@ -80,14 +108,22 @@ type Config struct {
 const defaultUnavailableDelay = time.Second
 
 // Gate holds requests for approval. One Gate serves any number of routes and is
-// safe for concurrent use. It has no goroutines of its own and needs no closing;
-// Client and Store must live until the last Serve has returned.
+// safe for concurrent use. It has goroutines for requests that are kept alone,
+// and needs no closing; Client and Store must live until the last Serve has
+// returned and every leave of Config.Stay was called.
 type Gate struct {
+	name      string
 	client    Client
 	journal   *Journal
 	occupancy *occupancy
 	door      *door
-	serving   sync.Map // ids of transactions
+	vault     *vault
+	cabinet   *cabinet
+	streams   atomic.Int64 // of events, that are open
+	stay      func() (func(), error)
+	reenter   func(context.Context, http.ResponseWriter, json.RawMessage) error
+	ahead     func(string) bool
+	serving   sync.Map // ids of transactions, with the *hold or *errand that has them
 	delay     time.Duration
 	now       func() time.Time
 	log       *zap.Logger
@@ -113,6 +149,17 @@ func New(cfg Config) (*Gate, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening journal: %w", err)
+	}
+	if cfg.EncryptionKey != nil && len(cfg.EncryptionKey) != vaultKeySize {
+		return nil, fmt.Errorf("encryption key must have %d bytes", vaultKeySize)
+	}
+	g.name = cfg.Name
+	g.vault = &vault{store: cfg.Store, wrapping: cfg.EncryptionKey, rand: journal.cfg.Rand, now: journal.cfg.Now}
+	g.cabinet = &cabinet{store: cfg.Store, vault: g.vault, now: journal.cfg.Now}
+	journal.cfg.answered, journal.cfg.over = g.cabinet.answered, g.closeFile
+	g.stay, g.reenter, g.ahead = cfg.Stay, cfg.Reenter, cfg.Ahead
+	if g.stay == nil {
+		g.stay = func() (func(), error) { return func() {}, nil }
 	}
 	g.client = cfg.Client
 	g.journal = journal
@@ -158,16 +205,20 @@ func (g *Gate) Held() (requests int, bytes int64) {
 type Next func(http.ResponseWriter, *http.Request) error
 
 // Serve takes r through the whole decision path: it returns nil after next has
-// written the upstream's answer to w, and a *Refusal if it has not and nothing
-// is written yet; or, of a request that goes on without an approval, what next
-// has returned. After an answer that broke off half way it panics with
-// http.ErrAbortHandler, as proxies do, so that the caller notices.
+// written the upstream's answer to w, or after it has told the caller where to
+// find the transaction, and a *Refusal if nothing is written yet; or, of a request
+// that goes on without an approval, what next has returned. After an answer that
+// broke off half way it panics with http.ErrAbortHandler, as proxies do, so that
+// the caller notices.
 //
 // Serve changes r: hygiene is done on it, and its body is read and replaced.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, rt *Route, next Next) error {
-	waiting, visit := g.door.enter(r.Context())
-	defer visit.leave()
+	if a, ok := r.Context().Value(arrivalKey{}).(*arrival); ok {
+		return a.arrive(g, w, r, rt, next)
+	}
 	if rt.ReportOnly {
+		_, visit := g.door.enter(r.Context())
+		defer visit.leave()
 		return g.report(w, r, rt.withDefaults(), next)
 	}
 	h := &hold{
@@ -177,14 +228,8 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, rt *Route, next Nex
 		w:       w,
 		r:       r,
 		caller:  r.Context(),
-		waiting: waiting,
-		visit:   visit,
 		arrived: g.now(),
 	}
-	defer func() {
-		if h.entry != nil {
-			g.serving.Delete(h.entry.ID)
-		}
-	}()
+	h.waiting, h.visit = g.door.enter(h.caller)
 	return h.serve()
 }

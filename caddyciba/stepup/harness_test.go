@@ -177,6 +177,9 @@ func newBench(t *testing.T, next Next, change ...func(*Config)) *bench {
 		Store:            b.store,
 		Observe:          b.events.observe,
 		UnavailableDelay: time.Millisecond,
+		Reenter: func(ctx context.Context, w http.ResponseWriter, _ json.RawMessage) error {
+			return b.gate.Serve(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil), b.route, b.next)
+		},
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyciba/gateway/caddyciba/ciba"
 )
 
@@ -45,32 +43,31 @@ type hold struct {
 	request  ciba.Request
 	details  details
 
+	mode       Mode
+	credential []byte // hash of what the caller shows as its credential
+	kept       *file  // nil for a request that ends with its caller's connection
+	tape       *tape  // nil unless the answer is kept
+	onAsked    func() // called when the customer has been asked, if not nil
+	errand     *errand
+
 	key    string  // Idempotency-Key, if there is one
 	prompt *prompt // nil before it is counted
 	ticket *ticket // nil before there is one
+	id     string  // of the transaction, empty before there may be one
 	entry  *entry  // nil before state held
 	claim  string  // of the attempt to send
 }
 
-// errAbandoned is the cause of a transaction that a panic has ended.
-var errAbandoned = errors.New("handler panicked")
-
 // serve takes the request through all steps and ends what a step leaves open.
 func (h *hold) serve() error {
+	defer h.leave()
 	defer func() {
-		if h.place != nil {
-			h.place.leave()
-		}
 		// What is in the way of the next line is a panic: of Ask, of a handler
 		// behind us, or ours to break off an answer.
 		if v := recover(); v != nil {
 			h.abandon()
-			h.release()
-			h.settlePrompt()
 			panic(v)
 		}
-		h.release()
-		h.settlePrompt()
 	}()
 	err := h.run()
 	if err == nil || h.passed {
@@ -81,6 +78,19 @@ func (h *hold) serve() error {
 		f = refuse(ProblemUnavailable, "Nothing was sent.", err)
 	}
 	return h.conclude(f)
+}
+
+// leave gives back what the request has held.
+func (h *hold) leave() {
+	if h.place != nil {
+		h.place.leave()
+	}
+	h.release()
+	h.settlePrompt()
+	h.visit.leave()
+	if h.id != "" {
+		h.gate.serving.Delete(h.id)
+	}
 }
 
 // run is the decision path of a held request.
@@ -100,8 +110,11 @@ func (h *hold) run() error {
 	for _, step := range steps {
 		err := step()
 		if err != nil {
-			return err
+			return h.repetition(err)
 		}
+	}
+	if h.mode.detached() {
+		return h.detach()
 	}
 	tokens, err := h.approve()
 	if err != nil {
@@ -125,6 +138,8 @@ func (h *hold) receive() error {
 		return err
 	}
 	h.credentials = slices.Clone(h.r.Header[defaultTokenHeader])
+	h.mode = h.route.Mode.choose(h.r)
+	h.credential = credentialOf(h.r)
 	err = Clean(h.r, h.route.OwnHeaders()...)
 	if err != nil {
 		return err
@@ -178,9 +193,19 @@ func (h *hold) begin() error {
 	if err != nil {
 		return err
 	}
+	err = h.keep(id)
+	if err != nil {
+		return err
+	}
 	path := h.snapshot.url.EscapedPath()
+	// From the moment that it is written, somebody is at work on it.
+	h.gate.serving.Store(id, h)
+	h.id = id
 	entry, err := h.gate.journal.begin(h.caller, &Transaction{
 		ID:       id,
+		Gate:     h.gate.name,
+		Mode:     h.mode,
+		Kept:     h.kept != nil,
 		Route:    h.route.Name,
 		Method:   h.snapshot.Method(),
 		Host:     h.snapshot.Host(),
@@ -188,27 +213,52 @@ func (h *hold) begin() error {
 		Digest:   h.digest.String(),
 		Customer: Fingerprint(h.ask.Customer),
 		Caller:   Fingerprint(h.ask.Caller),
-		Deadline: h.gate.now().Add(h.route.Hold + h.route.UpstreamTimeout).UTC(),
+		Deadline: h.gate.now().Add(h.patience()).UTC(),
 	})
 	if err != nil {
 		return storeRefusal(err)
 	}
 	h.entry = entry
-	h.gate.serving.Store(entry.ID, true)
-	return nil
+	return h.watch()
+}
+
+// patience is how long the transaction may take until it is sent.
+func (h *hold) patience() time.Duration {
+	if h.mode == ModeRedirect {
+		return h.route.Hold + h.route.UpstreamTimeout + continueTime
+	}
+	return h.route.Hold + h.route.UpstreamTimeout
+}
+
+// left returns why the transaction has lost its caller. A request that is kept
+// goes on without one.
+func (h *hold) left() error {
+	if h.kept != nil {
+		return nil
+	}
+	return h.caller.Err()
 }
 
 // present refuses to go on for a caller that has left, and when the gate is
 // being drained.
 func (h *hold) present() error {
-	err := h.caller.Err()
+	err := h.left()
 	if err != nil {
 		return refuse(ProblemCallerGone, "Nothing was sent.", err)
 	}
 	if h.waiting.Err() != nil {
-		return drained(context.Cause(h.waiting))
+		return h.interrupted(context.Cause(h.waiting))
 	}
 	return nil
+}
+
+// interrupted is the answer when the wait was ended, by this process or by
+// somebody who has moved the transaction on.
+func (h *hold) interrupted(cause error) *Refusal {
+	if errors.Is(context.Cause(h.waiting), errMoved) {
+		return h.overtaken(cause)
+	}
+	return drained(cause)
 }
 
 // storeRetryAfter is when a caller may try again after the store has failed.
@@ -245,117 +295,4 @@ func (h *hold) overtaken(cause error) *Refusal {
 		return refuse(ProblemCancelled, "Nothing was sent.", cause)
 	}
 	return storeRefusal(cause)
-}
-
-// ends says in which state a refusal leaves its transaction; the others are
-// failed.
-var ends = map[Problem]State{
-	ProblemDenied:         StateDenied,
-	ProblemExpired:        StateExpired,
-	ProblemCallerGone:     StateCancelled,
-	ProblemCancelled:      StateCancelled,
-	ProblemOutcomeUnknown: StateInDoubt,
-}
-
-// endEvents are the events of the ends that a refusal can lead to.
-var endEvents = map[State]EventType{
-	StateDenied:    EventDenied,
-	StateExpired:   EventExpired,
-	StateCancelled: EventCancelled,
-	StateFailed:    EventFailed,
-	StateInDoubt:   EventInDoubt,
-	StateAnswered:  EventAnswered,
-}
-
-// conclude ends the transaction as the refusal says and completes the refusal
-// by what is written down.
-func (h *hold) conclude(f *Refusal) *Refusal {
-	if f.Problem == ProblemApprovalUnavailable {
-		h.dwell()
-	}
-	if h.entry == nil {
-		h.gate.observe(Event{
-			Type: EventRefused, Time: h.gate.now(), Route: h.route.Name,
-			Problem: f.Problem, Held: h.gate.now().Sub(h.arrived), Err: f.Err,
-		})
-		return f
-	}
-	end, known := ends[f.Problem]
-	if !known {
-		end = StateFailed
-	}
-	h.settle(end, f, func(t *Transaction) { t.Problem = f.Problem })
-	f.Transaction = h.entry.ID
-	f.State = h.entry.State
-	if h.entry.Claim != h.claim {
-		// Somebody else has the transaction, and may have sent it.
-		f.Forwarded = h.entry.Forwarded()
-	}
-	return f
-}
-
-// answered ends the transaction with the upstream's answer.
-func (h *hold) answered(status int) {
-	h.settle(StateAnswered, nil, func(t *Transaction) { t.Status = status })
-}
-
-// settle writes the end of the transaction. If the store does not take it, the
-// transaction stays where it is and Recover ends it: one in sending in doubt.
-func (h *hold) settle(end State, f *Refusal, change func(*Transaction)) {
-	before := h.entry.State
-	err := h.gate.journal.settle(h.caller, h.entry, end, h.claim, change)
-	if err != nil {
-		h.gate.log.Error("end of transaction was not written",
-			zap.String("transaction", h.entry.ID), zap.String("end", string(end)), zap.Error(err))
-	}
-	if h.entry.State == before && before.Final() {
-		return
-	}
-	h.tell(endEvents[end], f)
-}
-
-// tell reports an event of the transaction.
-func (h *hold) tell(event EventType, f *Refusal) {
-	e := Event{
-		Type:        event,
-		Time:        h.gate.now(),
-		Route:       h.route.Name,
-		Transaction: h.entry.clone(),
-		Held:        h.gate.now().Sub(h.arrived),
-	}
-	if f != nil {
-		e.Problem, e.Err = f.Problem, f.Err
-	}
-	h.gate.observe(e)
-	if event == EventInDoubt {
-		h.gate.log.Error("outcome of an approved request is not known",
-			zap.String("transaction", h.entry.ID), zap.String("route", h.route.Name), zap.Error(e.Err))
-	}
-}
-
-// dwell waits until the least time for approval-unavailable has passed.
-func (h *hold) dwell() {
-	rest := h.gate.delay - h.gate.now().Sub(h.arrived)
-	if rest <= 0 {
-		return
-	}
-	timer := time.NewTimer(rest)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-h.waiting.Done():
-	}
-}
-
-// abandon ends the transaction after a panic. One that was being sent is in
-// doubt, as nobody is left who knows.
-func (h *hold) abandon() {
-	if h.entry == nil || h.entry.State.Final() {
-		return
-	}
-	f := refuse(ProblemUnavailable, "", errAbandoned)
-	if h.entry.State == StateSending {
-		f = refuse(ProblemOutcomeUnknown, "", errAbandoned)
-	}
-	_ = h.conclude(f)
 }

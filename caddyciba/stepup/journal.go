@@ -57,6 +57,13 @@ type JournalConfig struct {
 	// any goroutine. Default: only deadlines count.
 	Alive func(id string) bool
 
+	// answered returns the status of the upstream's answer, if that was written down
+	// although the transaction is still in state sending.
+	answered func(ctx context.Context, id string) (status int, found bool)
+
+	// over is told of a kept transaction that has ended without its process.
+	over func(ctx context.Context, id string)
+
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 
@@ -194,14 +201,15 @@ func (j *Journal) advance(ctx context.Context, e *entry, next State, change func
 // else has moved it, settle goes on from there as far as the edges allow. An end
 // that is already there stays, and is no error: e then has it.
 //
-// A transaction in sending is settled only by the attempt whose claim it bears.
+// A transaction in sending is settled only by the attempt whose claim it bears,
+// and one that another process has taken up only by that process.
 func (j *Journal) settle(ctx context.Context, e *entry, next State, claim string, change func(*Transaction)) error {
 	var err error
 	for range settleAttempts {
 		if e.State.Final() {
 			return nil
 		}
-		if e.State == StateSending && e.Claim != claim {
+		if e.Instance != j.cfg.Instance || e.State == StateSending && e.Claim != claim {
 			return fmt.Errorf("moving from %s to %s: %w", e.State, next, errMoved)
 		}
 		err = j.advance(ctx, e, next, change)

@@ -2,6 +2,7 @@ package stepup
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -25,16 +26,23 @@ const (
 	ProblemHeader              Problem = "ambiguous-header"          // 400
 	ProblemUpgrade             Problem = "upgrade-not-allowed"       // 400
 	ProblemBody                Problem = "body-incomplete"           // 400
+	ProblemPreference          Problem = "preference-not-understood" // 400
 	ProblemUnauthenticated     Problem = "authentication-required"   // 401
 	ProblemDenied              Problem = "approval-denied"           // 403
 	ProblemExpired             Problem = "approval-expired"          // 403
 	ProblemApprovalUnavailable Problem = "approval-unavailable"      // 403
 	ProblemMismatch            Problem = "approval-mismatch"         // 403
 	ProblemCancelled           Problem = "transaction-cancelled"     // 403
+	ProblemForm                Problem = "form-not-genuine"          // 403
+	ProblemNoTransaction       Problem = "transaction-not-found"     // 404
+	ProblemResultNotReady      Problem = "result-not-ready"          // 404
+	ProblemMethodNotAllowed    Problem = "method-not-allowed"        // 405
 	ProblemSlowBody            Problem = "body-too-slow"             // 408
 	ProblemIdentical           Problem = "identical-request-pending" // 409
 	ProblemInProgress          Problem = "duplicate-in-progress"     // 409
 	ProblemAlreadySent         Problem = "already-sent"              // 409
+	ProblemTooLate             Problem = "too-late-to-cancel"        // 409
+	ProblemResultNotKept       Problem = "result-not-kept"           // 410
 	ProblemTooLarge            Problem = "body-too-large"            // 413
 	ProblemMediaType           Problem = "encoding-not-supported"    // 415
 	ProblemExpectation         Problem = "expectation-not-supported" // 417
@@ -73,6 +81,13 @@ var problems = map[Problem]struct {
 	ProblemApprovalUnavailable: {http.StatusForbidden, "The request cannot be approved"},
 	ProblemMismatch:            {http.StatusForbidden, "The approval is not for this request"},
 	ProblemCancelled:           {http.StatusForbidden, "The transaction was cancelled"},
+	ProblemForm:                {http.StatusForbidden, "The form was not posted by its page"},
+	ProblemNoTransaction:       {http.StatusNotFound, "There is no such transaction"},
+	ProblemResultNotReady:      {http.StatusNotFound, "There is no answer yet"},
+	ProblemMethodNotAllowed:    {http.StatusMethodNotAllowed, "The method is not allowed here"},
+	ProblemTooLate:             {http.StatusConflict, "The transaction cannot be cancelled any more"},
+	ProblemResultNotKept:       {http.StatusGone, "The answer is not kept"},
+	ProblemPreference:          {http.StatusBadRequest, "A preference is not understood"},
 	ProblemSlowBody:            {http.StatusRequestTimeout, "The request body did not arrive in time"},
 	ProblemIdentical:           {http.StatusConflict, "The same request is waiting for approval already"},
 	ProblemInProgress:          {http.StatusConflict, "The request with this Idempotency-Key is not finished"},
@@ -117,6 +132,21 @@ func (f Forwarded) MarshalJSON() ([]byte, error) {
 	}
 }
 
+// UnmarshalJSON reads what MarshalJSON writes, for programs that are callers.
+func (f *Forwarded) UnmarshalJSON(text []byte) error {
+	switch string(text) {
+	case "false":
+		*f = ForwardedNo
+	case "true":
+		*f = ForwardedYes
+	case `"unknown"`:
+		*f = ForwardedUnknown
+	default:
+		return errors.New("forwarded is neither false, true nor \"unknown\"")
+	}
+	return nil
+}
+
 // Refusal is the one error that leaves this package towards a caller: an answer
 // of ours in place of the upstream's. It carries no secret and nothing that
 // the caller has sent, so it may be shown and logged.
@@ -148,11 +178,21 @@ type Refusal struct {
 	// header out.
 	RetryAfter time.Duration
 
+	// Location is the path at which the caller finds the transaction that is in the
+	// way of its request, or empty.
+	Location string
+
+	// Allow lists the methods that are allowed, for method-not-allowed.
+	Allow string
+
 	// Limit is the number of bytes that the body may have, for body-too-large.
 	Limit int64
 
 	// Err is the cause. It is for logs and errors.Is, and never rendered.
 	Err error
+
+	// concluded says that the transaction has been ended for it already.
+	concluded bool
 }
 
 // refuse makes a Refusal of the problem's kind. The detail is written by us:
@@ -195,10 +235,14 @@ type problemBody struct {
 	Limit     int64     `json:"limit,omitempty"`
 }
 
-// WriteProblem renders f as application/problem+json (RFC 9457). It is the only
-// place that does. The answer is never stored by caches, and a HEAD request
+// WriteProblem renders f: as a page for a person whose browser is going to show
+// it, and as application/problem+json (RFC 9457) for everybody else. It is the
+// only place that does. The answer is never stored by caches, and a HEAD request
 // gets the headers alone. Errors of the connection are the server's to handle.
 func WriteProblem(w http.ResponseWriter, r *http.Request, f *Refusal) {
+	if IsNavigation(r) && writeProblemPage(w, r, f) {
+		return
+	}
 	body := problemBody{
 		Type:      f.Type(),
 		Title:     f.Title,
@@ -236,6 +280,12 @@ func SetProblemHeaders(w http.ResponseWriter, r *http.Request, f *Refusal) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if f.Location != "" {
+		h.Set("Location", f.Location)
+	}
+	if f.Allow != "" {
+		h.Set("Allow", f.Allow)
+	}
 	if f.RetryAfter > 0 {
 		seconds := int64((f.RetryAfter + time.Second - 1) / time.Second)
 		h.Set("Retry-After", strconv.FormatInt(seconds, 10))

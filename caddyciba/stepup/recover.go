@@ -25,11 +25,20 @@ type Recovered struct {
 	// Failed are transactions that a dead process left in an earlier state. The
 	// upstream has seen nothing of them.
 	Failed []string
+
+	// Answered are transactions that a dead process left in state sending, of
+	// which it had written down the upstream's answer.
+	Answered []string
+
+	// Orphans are kept transactions whose process is dead and which another one can
+	// go on with; see Gate.TakeUp.
+	Orphans []string
 }
 
 // Recover ends the transactions that dead processes have left: those that were
-// being sent become in_doubt, the others failed. It is called at start, and may
-// be called at any time and by several processes at once.
+// being sent become in_doubt, the others failed. Those that are kept and can go
+// on are left and named. It is called at start, and may be called at any time and
+// by several processes at once.
 //
 // Exclusive says that no other process uses the store (a bbolt file, a memory
 // store): then everything that bears another instance's name is dead. Without
@@ -49,10 +58,19 @@ func (j *Journal) Recover(ctx context.Context, exclusive bool) (*Recovered, erro
 			}
 			for _, t := range page {
 				after = t.ID
+				orphan, err := j.isOrphan(ctx, t, exclusive)
+				if err != nil {
+					failures = append(failures, fmt.Errorf("recovering %s: %w", t.ID, err))
+					continue
+				}
+				if orphan {
+					found.Orphans = append(found.Orphans, t.ID)
+					continue
+				}
 				if !j.isDead(t, exclusive) {
 					continue
 				}
-				err := j.bury(ctx, t.ID, state, found)
+				err = j.bury(ctx, t.ID, state, found)
 				if err != nil {
 					failures = append(failures, fmt.Errorf("recovering %s: %w", t.ID, err))
 				}
@@ -63,6 +81,25 @@ func (j *Journal) Recover(ctx context.Context, exclusive bool) (*Recovered, erro
 		}
 	}
 	return found, errors.Join(failures...)
+}
+
+// isOrphan reports whether a kept transaction, of which nothing was sent, has
+// lost its process and still has time.
+func (j *Journal) isOrphan(ctx context.Context, t *Transaction, exclusive bool) (bool, error) {
+	if !t.Kept || t.State != StateRequested && t.State != StateApproved {
+		return false, nil
+	}
+	if j.cfg.Now().After(t.Deadline) {
+		return false, nil
+	}
+	if t.Instance == j.cfg.Instance {
+		return j.cfg.Alive != nil && !j.cfg.Alive(t.ID), nil
+	}
+	if exclusive {
+		return true, nil
+	}
+	alive, err := j.lives(ctx, t.Instance)
+	return !alive, err
 }
 
 func (j *Journal) isDead(t *Transaction, exclusive bool) bool {
@@ -86,13 +123,24 @@ func (j *Journal) bury(ctx context.Context, id string, seen State, found *Recove
 		return nil
 	}
 	end := StateFailed
+	status, answered := 0, false
 	if seen == StateSending {
 		end = StateInDoubt
+		if e.Kept && j.cfg.answered != nil {
+			status, answered = j.cfg.answered(ctx, id)
+		}
+	}
+	if answered {
+		end = StateAnswered
 	}
 	err = j.advance(ctx, e, end, func(t *Transaction) {
-		t.Problem = ProblemUnavailable
-		if end == StateInDoubt {
+		switch end {
+		case StateAnswered:
+			t.Status = status
+		case StateInDoubt:
 			t.Problem = ProblemOutcomeUnknown
+		default:
+			t.Problem = ProblemUnavailable
 		}
 	})
 	if errors.Is(err, errMoved) {
@@ -101,9 +149,15 @@ func (j *Journal) bury(ctx context.Context, id string, seen State, found *Recove
 	if err != nil {
 		return err
 	}
-	if end == StateInDoubt {
+	if e.Kept && j.cfg.over != nil {
+		j.cfg.over(ctx, id)
+	}
+	switch end {
+	case StateAnswered:
+		found.Answered = append(found.Answered, id)
+	case StateInDoubt:
 		found.InDoubt = append(found.InDoubt, id)
-	} else {
+	default:
 		found.Failed = append(found.Failed, id)
 	}
 	return nil

@@ -26,6 +26,37 @@ type Route struct {
 	// Hold is how long the customer has for an answer. Default: 120 s.
 	Hold time.Duration
 
+	// Mode is how callers wait. Default: ModeHold.
+	Mode Mode
+
+	// MatchCode has caller and customer compare two random digits, in the modes
+	// redirect and async: as the extension parameter match_code where the provider
+	// takes it, otherwise at the beginning of the binding message.
+	MatchCode bool
+
+	// Retention is how long a kept answer can be read again by its caller. It
+	// bounds how long an Idempotency-Key is remembered, too. Default: 24 h.
+	Retention time.Duration
+
+	// MaxResult is how long the body of an answer may be to be kept, in bytes. Of
+	// longer ones only the status is known afterwards. Default: 1 MiB.
+	MaxResult int64
+
+	// Detach returns what a request needs that goes on after Serve has returned: a
+	// copy of it that shares nothing that the server still uses, the route for that
+	// copy, and the way to the handler behind the gate for it. It is called in the
+	// goroutine of Serve. Default: the request, the route and the handler as they
+	// are.
+	Detach func() (*http.Request, *Route, Next)
+
+	// Address returns the path and query by which the caller knows a request that was
+	// rewritten on its way here. Default: those of the request.
+	Address func(*http.Request) string
+
+	// Origin is the adapter's description of how a kept request gets back to its
+	// route after a restart, given to Config.Reenter then. Optional.
+	Origin func() (json.RawMessage, error)
+
 	// UpstreamTimeout is how long the upstream has until its answer begins, and
 	// again, after a caller has left, until it ends. Default: 60 s.
 	UpstreamTimeout time.Duration
@@ -140,6 +171,11 @@ type Ask struct {
 	// found. The approval is bound to it, and limits count by it.
 	Caller string
 
+	// Anonymous says that nobody has authenticated the caller, so that Caller is no
+	// more than where the request came from. A browser then finds its waiting page
+	// by its cookie alone.
+	Anonymous bool
+
 	// Message is the text of the binding message.
 	Message string
 
@@ -164,6 +200,8 @@ const (
 	defaultHold            = 120 * time.Second
 	defaultUpstreamTimeout = 60 * time.Second
 	defaultTokenHeader     = "Authorization"
+	defaultKeep            = 24 * time.Hour
+	defaultMaxResult       = 1 << 20
 )
 
 // withDefaults returns a copy with all defaults filled in.
@@ -180,6 +218,15 @@ func (rt *Route) withDefaults() *Route {
 	}
 	if c.UpstreamTimeout <= 0 {
 		c.UpstreamTimeout = defaultUpstreamTimeout
+	}
+	if c.Mode == "" {
+		c.Mode = ModeHold
+	}
+	if c.Retention <= 0 {
+		c.Retention = defaultKeep
+	}
+	if c.MaxResult <= 0 {
+		c.MaxResult = defaultMaxResult
 	}
 	if c.MessageLimit <= 0 {
 		c.MessageLimit = defaultMessageLimit

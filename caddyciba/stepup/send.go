@@ -34,7 +34,7 @@ var (
 // refuse and nothing was sent; from there on it finishes what it has begun,
 // whether or not the caller is still there.
 func (h *hold) send(tokens *ciba.Tokens) error {
-	ctx, stop := newSendContext(h.caller, h.route.UpstreamTimeout)
+	ctx, stop := newSendContext(h.r.Context(), h.caller, h.route.UpstreamTimeout)
 	defer stop.end()
 	out, err := h.outbound(ctx, tokens)
 	if err != nil {
@@ -125,6 +125,7 @@ func (h *hold) claimSending() error {
 	deadline := h.gate.now().Add(h.route.UpstreamTimeout + answerTime).UTC()
 	return h.move(StateSending, EventSent, func(t *Transaction) {
 		t.Claim = h.claim
+		t.Instance = h.gate.journal.cfg.Instance
 		t.Deadline = deadline
 	})
 }
@@ -152,7 +153,7 @@ func (h *hold) record(a *answer, err, cause error) error {
 	}
 	seen := a.guard.seen()
 	if err == nil && !a.held && !seen.tried && cause == nil {
-		if h.route.Unhandled != nil && h.route.Unhandled(h.caller) {
+		if h.route.Unhandled != nil && h.route.Unhandled(h.r.Context()) {
 			a.rewind()
 			return refuse(ProblemMisconfigured, "Nothing was sent. The operator has to act.", errUnhandled)
 		}
@@ -232,7 +233,7 @@ func (h *hold) recordAnswer(a *answer, err error) error {
 }
 
 // sendContext is the life of a request to the upstream. It has the values of the
-// caller's context and not its end: a caller that leaves must not break off a
+// request's context and not its end: a caller that leaves must not break off a
 // transfer half way. It ends by itself if the answer does not begin in time, or
 // if, after the caller has left, it does not end in time.
 type sendContext struct {
@@ -246,8 +247,8 @@ type sendContext struct {
 	release func() bool
 }
 
-func newSendContext(caller context.Context, timeout time.Duration) (context.Context, *sendContext) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(caller))
+func newSendContext(values, caller context.Context, timeout time.Duration) (context.Context, *sendContext) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(values))
 	return ctx, &sendContext{cancel: cancel, caller: caller, timeout: timeout}
 }
 

@@ -21,6 +21,16 @@ type Transaction struct {
 	// Route is the name of the route that held the request.
 	Route string `json:"route,omitempty"`
 
+	// Gate is the name of the gate that asked, among those that share a store.
+	Gate string `json:"gate,omitempty"`
+
+	// Mode is how the caller waits: hold, redirect or async.
+	Mode Mode `json:"mode,omitempty"`
+
+	// Kept says that the request lies in the store, encrypted, so that it goes on
+	// without its caller's connection, and without the process that took it.
+	Kept bool `json:"kept,omitempty"`
+
 	// Method, Host and Target say what was asked for. The target is without its
 	// query, in which legacy APIs keep secrets.
 	Method string `json:"method"`
