@@ -183,6 +183,10 @@ func (p *parser) directive() error {
 	if p.handler.Issuer == "" {
 		return errorAt(start, errNoIssuer)
 	}
+	err := p.handler.checkClientVerification()
+	if err != nil {
+		return errorAt(start, err)
+	}
 	for _, use := range p.uses {
 		err := use.check(use.client)
 		if err != nil {

@@ -32,7 +32,7 @@ var standardDetails = []string{"http_request"}
 func (h *Handler) check() error {
 	for _, check := range []func() error{
 		func() error { return checkIssuer(h.Issuer) },
-		h.checkOptions, h.checkEntities, h.checkClients,
+		h.checkOptions, h.checkClientVerification, h.checkEntities, h.checkClients,
 	} {
 		err := check()
 		if err != nil {
@@ -50,7 +50,7 @@ func (h *Handler) checkOptions() error {
 		h.checkLifetimes, h.checkEncryptionKeys, h.checkAssertionAudience, h.checkNetworks, h.checkMTLSBaseURL,
 		func() error { return checkChoice("profile", h.Profile, profiles) },
 		func() error { return checkEach("signing_algs", h.SigningAlgs, signingAlgs) },
-		h.checkBindingMessage, h.checkClientVerification, h.checkUsers,
+		h.checkBindingMessage, h.checkUsers,
 	} {
 		err := check()
 		if err != nil {
@@ -206,11 +206,11 @@ func (h *Handler) checkNetworks() error {
 	return err
 }
 
-// checkClientVerification refuses two answers to the question who verifies client
-// certificates.
+// checkClientVerification refuses to rely on the listener alone, which may take the
+// authorities of the system.
 func (h *Handler) checkClientVerification() error {
-	if h.ListenerVerifiesClients && len(h.ClientCAFiles) > 0 {
-		return errors.New("client_ca and listener_verifies_clients exclude each other: certificates are verified by one of them")
+	if h.ListenerVerifiesClients && len(h.ClientCAFiles) == 0 {
+		return errors.New("listener_verifies_clients needs client_ca: what the listener has verified is verified again by it")
 	}
 	return nil
 }

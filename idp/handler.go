@@ -133,12 +133,13 @@ type Handler struct {
 	// The certificate authorities that issue certificates to clients with
 	// tls_client_auth: files in PEM, read when the config is loaded. Placeholders
 	// are resolved. The authorities of the system are never taken. Default: none,
-	// and such clients are refused unless listener_verifies_clients is set.
+	// and there are no such clients.
 	ClientCAFiles []string `json:"client_ca_files,omitempty"`
 
-	// Leaves the verification of client certificates to the TLS listener, that
-	// is, to client_auth of the site's tls directive in a mode that verifies.
-	// Default: false.
+	// Says that the TLS listener must have verified the certificate of a client,
+	// too: that is, client_auth of the site's tls directive in a mode that verifies.
+	// It serves to have more looked at than client_ca_files, without which it cannot
+	// be set, for example revocation. Default: false.
 	ListenerVerifiesClients bool `json:"listener_verifies_clients,omitempty"`
 
 	// Where clients with certificates find the endpoints: an https URL with the

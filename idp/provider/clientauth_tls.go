@@ -103,12 +103,7 @@ func (p *Provider) checkRegistered(ctx context.Context, c *client, certificate *
 // by which anybody can get a certificate of any name (threats REG-27586).
 func (p *Provider) checkChain(state *tls.ConnectionState) error {
 	certificate := state.PeerCertificates[0]
-	if p.cfg.ListenerVerifiesClients {
-		for _, chain := range state.VerifiedChains {
-			if len(chain) > 0 && bytes.Equal(chain[0].Raw, certificate.Raw) {
-				return nil
-			}
-		}
+	if p.cfg.ListenerVerifiesClients && !verifiedByListener(state) {
 		return fmt.Errorf("%w: the listener has not verified it", errWrongCertificate)
 	}
 	if p.cfg.ClientRoots == nil {
@@ -129,6 +124,17 @@ func (p *Provider) checkChain(state *tls.ConnectionState) error {
 		return fmt.Errorf("%w: %w", errWrongCertificate, err)
 	}
 	return nil
+}
+
+// verifiedByListener reports whether the listener has verified the certificate that
+// the client has shown.
+func verifiedByListener(state *tls.ConnectionState) bool {
+	for _, chain := range state.VerifiedChains {
+		if len(chain) > 0 && bytes.Equal(chain[0].Raw, state.PeerCertificates[0].Raw) {
+			return true
+		}
+	}
+	return false
 }
 
 // compile returns the function that recognizes the certificate.
@@ -228,7 +234,7 @@ func (p *Provider) offersTLS() bool {
 }
 
 // verifiesChains reports whether there is somebody to verify certificates by.
-func (c Config) verifiesChains() bool { return c.ClientRoots != nil || c.ListenerVerifiesClients }
+func (c Config) verifiesChains() bool { return c.ClientRoots != nil }
 
 // validateTLS checks what certificates are verified by.
 func (c Config) validateTLS(clients map[string]*client) []error {
@@ -236,8 +242,8 @@ func (c Config) validateTLS(clients map[string]*client) []error {
 	if c.ClientRoots != nil && c.ClientRoots.Equal(x509.NewCertPool()) {
 		errs = append(errs, errors.New("the pool of client certificate authorities is empty"))
 	}
-	if c.ClientRoots != nil && c.ListenerVerifiesClients {
-		errs = append(errs, errors.New("client certificates are verified either by the listener or with client roots, not both"))
+	if c.ClientRoots == nil && c.ListenerVerifiesClients {
+		errs = append(errs, errors.New("what the listener has verified is verified again, and client certificate authorities are needed for that"))
 	}
 	for _, client := range clients {
 		if client.AuthMethod == AuthTLS && !c.verifiesChains() {

@@ -119,24 +119,27 @@ func TestTLSClientAuth(t *testing.T) {
 	w.startCertified(good, "tls").want(t, 401, "invalid_client")
 }
 
-// The listener may verify certificates itself; what it has only asked for is not
-// enough then.
+// The listener may have to have verified a certificate, too: what it has only asked for
+// is not enough then, nor is what it has verified by other authorities (threats B26,
+// REG-27586).
 func TestListenerVerifiesClients(t *testing.T) {
-	root := issue(t, nil, authority("root"))
-	good, other := issue(t, root, nil), issue(t, root, nil)
+	root, foreign := issue(t, nil, authority("root")), issue(t, nil, authority("system"))
+	good, other, strange := issue(t, root, nil), issue(t, root, nil), issue(t, foreign, nil)
 	w := newWorld(t, func(c *provider.Config) {
-		c.ListenerVerifiesClients = true
+		c.ListenerVerifiesClients, c.ClientRoots = true, poolOf(root)
 		c.Clients = append(c.Clients, provider.Client{ID: "tls", AuthMethod: provider.AuthTLS, CertificateSubject: provider.CertificateSubject{DN: "CN=client,O=Example Bank,C=DE"}})
 	})
 	for _, c := range []struct {
+		shown  *identity
 		chains [][]*x509.Certificate
 		status int
 	}{
-		{nil, 401}, {[][]*x509.Certificate{{}}, 401}, {[][]*x509.Certificate{{other.Certificate, root.Certificate}}, 401},
-		{[][]*x509.Certificate{{good.Certificate, root.Certificate}}, 200},
+		{good, nil, 401}, {good, [][]*x509.Certificate{{}}, 401}, {good, [][]*x509.Certificate{{other.Certificate, root.Certificate}}, 401},
+		{good, [][]*x509.Certificate{{good.Certificate, root.Certificate}}, 200},
+		{strange, [][]*x509.Certificate{{strange.Certificate, foreign.Certificate}}, 401},
 	} {
 		r := postRequest("/backchannel-authentication", "client_id=tls&scope=openid&login_hint=bob")
-		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{good.Certificate}, VerifiedChains: c.chains}
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c.shown.Certificate}, VerifiedChains: c.chains}
 		a := w.do(r)
 		if a.status != c.status {
 			t.Errorf("%d chains: %d %s", len(c.chains), a.status, a.raw)
@@ -191,7 +194,7 @@ func TestTLSConfigIsChecked(t *testing.T) {
 	}{
 		{"needs a certificate authority", func(c *provider.Config) { c.Clients, c.ClientRoots = tlsClient(dn), nil }}, // threats REG-27586
 		{"is empty", func(c *provider.Config) { c.Clients, c.ClientRoots = tlsClient(dn), x509.NewCertPool() }},       // threats REG-27586
-		{"not both", func(c *provider.Config) { c.ListenerVerifiesClients = true }},
+		{"verified again", func(c *provider.Config) { c.ListenerVerifiesClients, c.ClientRoots = true, nil }},
 		{"exactly one name", func(c *provider.Config) { c.Clients = tlsClient(provider.CertificateSubject{}) }},
 		{"exactly one name", func(c *provider.Config) { c.Clients = tlsClient(provider.CertificateSubject{DN: "CN=a", DNS: "a"}) }},
 		{"subject DN", func(c *provider.Config) { c.Clients = tlsClient(provider.CertificateSubject{DN: "CN = a"}) }},

@@ -95,12 +95,13 @@ type Config struct {
 	// ClientRoots are the certificate authorities that may issue certificates
 	// to clients of AuthTLS. The authorities of the system are never used, and
 	// revocation lists are not looked at: Client.Disabled locks a client out.
-	// Required for AuthTLS, unless ListenerVerifiesClients.
+	// Required for AuthTLS.
 	ClientRoots *x509.CertPool
 
-	// ListenerVerifiesClients leaves the verification of certificates to the
-	// TLS listener: the chains that it has verified are taken, and a
-	// certificate without one is refused.
+	// ListenerVerifiesClients refuses certificates that the TLS listener has not
+	// verified, too. It may look at more, such as revocation; ClientRoots are still
+	// required, since it may also look at less: many take the authorities of the
+	// system.
 	ListenerVerifiesClients bool
 
 	// NotificationNetworks opens networks to pings, pushes and the fetching of keys,
