@@ -48,7 +48,8 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		session_lifetime       <duration>
 //		proof_age              <duration>
 //		history                <duration>|off
-//		acr                    <value>
+//		acr                    [password|password_otp|passkey|device_passkey] <values...>
+//		evidence_lifetime      <duration>
 //		signing_algs           <algorithms...>
 //		encryption_key         <placeholders...>
 //		key_rotation           <duration>|off
@@ -103,6 +104,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			notification_endpoint <url>
 //			long_poll
 //			user_code
+//			session_approval
 //			signed_requests       [<algorithm>]
 //			id_token_signing_alg  <algorithm>
 //			sender_constraint     dpop|mtls

@@ -83,6 +83,8 @@ func (p *parser) clientOption(client *Client) error {
 		return p.link(&client.NotificationEndpoint)
 	case "long_poll":
 		return p.flag(&client.LongPoll)
+	case "session_approval":
+		return p.flag(&client.SessionApproval)
 	case "user_code":
 		return p.flag(&client.UserCode)
 	case "signed_requests":

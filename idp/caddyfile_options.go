@@ -11,7 +11,7 @@ import (
 // option reads one option of the directive. What is wrong with it, alone or beside
 // the options before it, is an error here.
 func (p *parser) option(seen options) error {
-	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer", "notify", "policy", "claims_from"}
+	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer", "notify", "policy", "claims_from", "acr"}
 	if !slices.Contains(repeated, p.Val()) {
 		err := seen.once(p.Dispenser)
 		if err != nil {
@@ -62,7 +62,9 @@ func (p *parser) read() error {
 	case "proof_age":
 		return p.duration(&h.ProofAge)
 	case "acr":
-		return p.text(&h.ACR)
+		return p.acr()
+	case "evidence_lifetime":
+		return p.duration(&h.EvidenceLifetime)
 	case "signing_algs":
 		return p.list(&h.SigningAlgs)
 	case "encryption_key":

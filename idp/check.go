@@ -14,14 +14,15 @@ import (
 
 // Bounds of the options of a Handler.
 const (
-	maxRequestLifetime = provider.DefaultMaxRequestLifetime
-	maxInterval        = time.Minute
-	maxTokenLifetime   = time.Hour
-	maxRefreshLifetime = 365 * 24 * time.Hour
-	maxKeyRotation     = 366 * 24 * time.Hour
-	maxSessionLifetime = 24 * time.Hour
-	maxHistory         = 3650 * 24 * time.Hour
-	maxBindingMessage  = 1024
+	maxRequestLifetime  = provider.DefaultMaxRequestLifetime
+	maxInterval         = time.Minute
+	maxTokenLifetime    = time.Hour
+	maxRefreshLifetime  = 365 * 24 * time.Hour
+	maxKeyRotation      = 366 * 24 * time.Hour
+	maxSessionLifetime  = 24 * time.Hour
+	maxEvidenceLifetime = 3650 * 24 * time.Hour
+	maxHistory          = 3650 * 24 * time.Hour
+	maxBindingMessage   = 1024
 )
 
 // standardDetails are the types of authorization details that the provider knows
@@ -59,6 +60,12 @@ func (h *Handler) checkOptions() error {
 	}
 	if h.Limits != nil {
 		err := h.Limits.check()
+		if err != nil {
+			return err
+		}
+	}
+	if h.ACR != nil {
+		err := h.ACR.check()
 		if err != nil {
 			return err
 		}
@@ -176,6 +183,7 @@ func (h *Handler) checkLifetimes() error {
 		{"session_lifetime", h.SessionLifetime, time.Minute, maxSessionLifetime},
 		{"history", max(h.History, 0), time.Hour, maxHistory},
 		{"proof_age", h.ProofAge, time.Second, maxSessionLifetime},
+		{"evidence_lifetime", h.EvidenceLifetime, 24 * time.Hour, maxEvidenceLifetime},
 	}
 	for _, b := range bounds {
 		value := time.Duration(b.value)

@@ -122,6 +122,11 @@ type Client struct {
 	// false.
 	UserCode bool `json:"user_code,omitempty"`
 
+	// Whether customers who have a passkey may approve the client's requests without
+	// signing each of them with it, if they have signed in recently enough (see
+	// proof_age). Default: false.
+	SessionApproval bool `json:"session_approval,omitempty"`
+
 	// Whether requests that are not signed are refused. Default: false; it is
 	// true if request_signing_alg is given.
 	RequireSignedRequests bool `json:"require_signed_requests,omitempty"`

@@ -28,6 +28,7 @@ func (c *Client) settings(repl *caddy.Replacer) (provider.Client, []string, erro
 		NotificationEndpoint:  c.NotificationEndpoint,
 		LongPoll:              c.LongPoll,
 		UserCode:              c.UserCode,
+		SessionApproval:       c.SessionApproval,
 		RequireSignedRequests: c.signsRequests(),
 		RequestSigningAlg:     c.RequestSigningAlg,
 		IDTokenSigningAlg:     c.IDTokenSigningAlg,

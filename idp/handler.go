@@ -103,10 +103,14 @@ type Handler struct {
 	// years. Default: 90d. A negative value turns it off.
 	History caddy.Duration `json:"history,omitempty"`
 
-	// The authentication context class that signing in with a password stands
-	// for, as clients name it in acr_values and as tokens say it. Default:
-	// none, so that requests with acr_values are refused.
-	ACR string `json:"acr,omitempty"`
+	// The authentication context classes that the ways to sign in and approve
+	// stand for, as clients name them in acr_values and as tokens say them.
+	// Default: "phr" for passkeys, and none for passwords.
+	ACR *Classes `json:"acr,omitempty"`
+
+	// How long it is kept what customers were shown and how they approved it,
+	// with the signatures of their passkeys. Default: 400d. From 1d to 3650d.
+	EvidenceLifetime caddy.Duration `json:"evidence_lifetime,omitempty"`
 
 	// The algorithms that tokens are signed with: ES256, PS256, EdDSA, RS256.
 	// A key is made for each; the first one is the default. Default: ES256.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 	"github.com/caddyciba/gateway/idp/approval"
+	"github.com/caddyciba/gateway/idp/approval/factor"
 	"github.com/caddyciba/gateway/idp/approval/notice"
 	"github.com/caddyciba/gateway/idp/approval/webpush"
 	"github.com/caddyciba/gateway/idp/provider"
@@ -26,6 +27,7 @@ type instance struct {
 	users    provider.UserStore
 	provider *provider.Provider
 	approval *approval.App
+	factors  *factor.Vault
 	notices  *notice.Queue
 	push     *webpush.Service // nil if there is no such notifier
 
@@ -74,21 +76,27 @@ func (in *instance) build(s *settings, to *sink) error {
 	if err != nil {
 		return err
 	}
+	in.factors, err = s.factors(part)
+	if err != nil {
+		return fmt.Errorf("factors: %w", err)
+	}
 	in.approval, err = approval.New(approval.Config{
-		Provider:        in.provider,
-		Users:           in.users,
-		Store:           part,
-		PublicURL:       s.Issuer,
-		ComparePassword: comparePassword,
-		FakeHash:        s.fakePassword(),
-		Brand:           s.Brand,
-		ClientIP:        clientIP,
-		SessionIdle:     s.SessionIdle,
-		SessionLifetime: s.SessionLifetime,
-		ProofAge:        s.ProofAge,
-		ACR:             s.ACR,
-		Push:            in.push,
-		Logger:          in.out.logger(),
+		Provider:         in.provider,
+		Users:            in.users,
+		Store:            part,
+		PublicURL:        s.Issuer,
+		ComparePassword:  comparePassword,
+		FakeHash:         s.fakePassword(),
+		Brand:            s.Brand,
+		ClientIP:         clientIP,
+		SessionIdle:      s.SessionIdle,
+		SessionLifetime:  s.SessionLifetime,
+		ProofAge:         s.ProofAge,
+		Factors:          in.factors,
+		Classes:          s.ACR,
+		EvidenceLifetime: s.EvidenceLifetime,
+		Logger:           in.out.logger(),
+		Push:             in.push,
 	})
 	if err != nil {
 		return fmt.Errorf("approval app: %w", err)

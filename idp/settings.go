@@ -34,7 +34,8 @@ type settings struct {
 	SessionLifetime     time.Duration
 	ProofAge            time.Duration
 	History             time.Duration
-	ACR                 string
+	ACR                 approval.Classes
+	EvidenceLifetime    time.Duration
 	SigningAlgs         []string
 	EncryptionKeys      [][]byte
 	AssertionAudience   string
@@ -76,7 +77,8 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		SessionLifetime:     time.Duration(h.SessionLifetime),
 		ProofAge:            time.Duration(h.ProofAge),
 		History:             time.Duration(h.History),
-		ACR:                 h.ACR,
+		ACR:                 h.ACR.settings(),
+		EvidenceLifetime:    time.Duration(h.EvidenceLifetime),
 		SigningAlgs:         h.SigningAlgs,
 		AssertionAudience:   h.AssertionAudience,
 
@@ -247,7 +249,7 @@ func (s *settings) provider() (provider.Config, error) {
 		SigningAlgs:                s.SigningAlgs,
 		EncryptionKeys:             s.EncryptionKeys,
 		AssertionAudience:          s.AssertionAudience,
-		ACRValues:                  s.acrValues(),
+		ACRValues:                  s.ACR.All(),
 		ListenerVerifiesClients:    s.ListenerVerifiesClients,
 		MTLSBaseURL:                s.MTLSBaseURL,
 		NotificationNetworks:       s.NotificationNetworks,
@@ -276,14 +278,6 @@ func (s *settings) key() (string, error) {
 	}
 	sum := sha256.Sum256(encoded)
 	return hex.EncodeToString(sum[:]), nil
-}
-
-// acrValues are the authentication context classes that an approval can have.
-func (s *settings) acrValues() []string {
-	if s.ACR == "" {
-		return nil
-	}
-	return []string{s.ACR}
 }
 
 // fakePassword is a hash that costs as much to compare as the users' hashes.

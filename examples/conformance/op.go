@@ -73,7 +73,7 @@ func (op *op) stop() error {
 // the Caddyfile has them read from.
 func (op *op) configure() error {
 	site := suite.Site{
-		Issuer: op.issuer, ResourceURL: op.mtlsURL + "/accounts", Scope: "openid accounts", Login: "alice", Alias: alias,
+		Issuer: op.issuer, ResourceURL: op.mtlsURL + "/accounts", Scope: "openid accounts", Login: "alice", Alias: alias, ACR: "phr",
 		ApprovalURL: op.issuer + "/test/ciba-action?token={auth_req_id}&type={action}",
 	}
 	for _, v := range suite.Variants() {

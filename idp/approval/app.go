@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
+	"github.com/caddyciba/gateway/idp/approval/factor"
 	"github.com/caddyciba/gateway/idp/approval/webpush"
 	"github.com/caddyciba/gateway/idp/provider"
 )
@@ -26,6 +27,9 @@ import (
 const (
 	DefaultSessionIdle     = 30 * time.Minute
 	DefaultSessionLifetime = 12 * time.Hour
+
+	// DefaultEvidenceLifetime is a year and a month.
+	DefaultEvidenceLifetime = 400 * 24 * time.Hour
 )
 
 // Provider is what the app needs of an OpenID Provider. *provider.Provider
@@ -103,10 +107,18 @@ type Config struct {
 	// never before the request. Default: 0.
 	ProofAge time.Duration
 
-	// ACR is the authentication context class that a password gives, for
-	// requests that demand one. Default: none, so that such requests can't be
+	// Factors keeps passkeys, one-time codes and enrollment links. Default: a vault
+	// in Store for the origin of PublicURL, which encrypts nothing.
+	Factors *factor.Vault
+
+	// Classes are the authentication context classes of the ways to prove who one
+	// is, for requests that demand some. A request that demands others can't be
 	// approved here.
-	ACR string
+	Classes Classes
+
+	// EvidenceLifetime is for how long it is kept what a customer was shown and how
+	// it was approved. Default: 400 days.
+	EvidenceLifetime time.Duration
 
 	// PasswordSlots is how many passwords are checked at the same time.
 	// Default: the number of CPUs.
@@ -176,6 +188,14 @@ func New(cfg Config) (*App, error) {
 	}
 	a.host = strings.ToLower(canonicalHost(public.Host, a.secure))
 	a.origin = public.Scheme + "://" + a.host
+	if a.cfg.Factors == nil {
+		a.cfg.Factors, err = factor.New(factor.Config{
+			Store: cfg.Store, Origin: a.origin, Name: cfg.Brand.Name, Now: cfg.Now, Rand: cfg.Rand,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("factors: %w", err)
+		}
+	}
 	th, err := newTheme(cfg.Brand.Accent)
 	if err != nil {
 		return nil, fmt.Errorf("brand: %w", err)
@@ -218,6 +238,12 @@ func (c Config) withDefaults() Config {
 	if c.SessionLifetime == 0 {
 		c.SessionLifetime = DefaultSessionLifetime
 	}
+	if c.EvidenceLifetime == 0 {
+		c.EvidenceLifetime = DefaultEvidenceLifetime
+	}
+	if c.Classes.Passkey == nil {
+		c.Classes.Passkey = []string{ClassPhishingResistant}
+	}
 	if c.PasswordSlots == 0 {
 		c.PasswordSlots = runtime.GOMAXPROCS(0)
 	}
@@ -247,8 +273,8 @@ func (c Config) validate() error {
 	if c.ComparePassword == nil || len(c.FakeHash) == 0 {
 		errs = append(errs, errors.New("a password comparison and a fake hash are required"))
 	}
-	if c.SessionIdle < 0 || c.SessionLifetime < 0 || c.ProofAge < 0 || c.PasswordSlots < 0 {
-		errs = append(errs, errors.New("session times, proof age and password slots must not be negative"))
+	if c.SessionIdle < 0 || c.SessionLifetime < 0 || c.ProofAge < 0 || c.PasswordSlots < 0 || c.EvidenceLifetime < 0 {
+		errs = append(errs, errors.New("session times, proof age, evidence lifetime and password slots must not be negative"))
 	}
 	if utf8.RuneCountInString(c.Brand.Name) > maxBrandName {
 		errs = append(errs, fmt.Errorf("the brand name has more than %d characters", maxBrandName))

@@ -42,11 +42,11 @@ var contentTypes = map[string]string{
 // loadAssets prepares the embedded files and those that follow from the brand.
 func loadAssets(base string, brand Brand, th theme) (*assets, error) {
 	s := &assets{byName: map[string]asset{}, urls: map[string]string{}}
-	css, err := readAssets("assets/app.css")
+	css, err := readAssets("assets/app.css", "assets/factor.css")
 	if err != nil {
 		return nil, err
 	}
-	js, err := readAssets("assets/app.js")
+	js, err := readAssets("assets/app.js", "assets/passkey.js")
 	if err != nil {
 		return nil, err
 	}

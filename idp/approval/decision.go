@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -57,26 +58,36 @@ func (a *App) approve(w http.ResponseWriter, r *http.Request, s *session, req *p
 		return
 	}
 	if req.MustMatch && !isMatchCode(r.PostForm.Get("number")) {
-		// No password is asked for, either, before the number is there.
+		// No proof is asked for, either, before the number is there.
 		a.renderRequestAgain(w, r, s, req, chosen, provider.ErrMatchMissing)
 		return
 	}
-	if a.needsProof(s, req) && !a.prove(w, r, s, req, chosen) {
+	agreed, ok := a.prove(w, r, s, req, chosen)
+	if !ok {
 		return
 	}
-	acr := ""
-	if slices.Contains(req.ACRValues, a.cfg.ACR) {
-		acr = a.cfg.ACR
+	acr, ok := a.acr(agreed.proof, req)
+	if !ok {
+		a.refuseWeak(w, r, s, provider.ErrACR)
+		return
 	}
-	err := a.cfg.Provider.Approve(r.Context(), provider.Approval{
+	evidence, err := a.keepEvidence(r.Context(), a.locale(r), s, req, chosen, agreed)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	err = a.cfg.Provider.Approve(r.Context(), provider.Approval{
 		Subject:   s.data.Subject,
 		RequestID: req.ID,
 		Scopes:    chosen,
-		AuthTime:  s.data.AuthTime,
-		AMR:       s.data.AMR,
+		AuthTime:  agreed.At,
+		AMR:       agreed.AMR,
 		ACR:       acr,
 		MatchCode: r.PostForm.Get("number"),
 	})
+	if err != nil {
+		a.dropEvidence(context.WithoutCancel(r.Context()), evidence)
+	}
 	if errors.Is(err, provider.ErrMatchWrong) || errors.Is(err, provider.ErrMatchMissing) {
 		a.renderRequestAgain(w, r, s, req, chosen, err)
 		return

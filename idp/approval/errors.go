@@ -34,6 +34,7 @@ type problemView struct {
 	Text  string // key of a message
 	Code  string
 	Home  string // address of our own public start page, for a wrong host
+	Weak  bool   // a stronger proof is needed, which can be set up
 }
 
 // problems are the messages for each status that the app answers by itself.
@@ -77,7 +78,7 @@ func (a *App) refuse(w http.ResponseWriter, r *http.Request, s *session, status 
 func (a *App) refuseWeak(w http.ResponseWriter, r *http.Request, s *session, cause error) {
 	a.cfg.Logger.Info("refused", zap.Int("status", http.StatusForbidden), errField(cause))
 	a.render(w, r, http.StatusForbidden, "problem", s, problemView{
-		Title: "problem.weak.title", Text: "problem.weak.text", Code: "403-proof",
+		Title: "problem.weak.title", Text: "problem.weak.text", Code: "403-proof", Weak: true,
 	})
 }
 

@@ -33,6 +33,9 @@ func (a *App) renderRequestAgain(w http.ResponseWriter, r *http.Request, s *sess
 	if errors.Is(cause, provider.ErrMatchWrong) {
 		v.MatchError = "wrong"
 	}
+	if !a.demand(w, r, s, current, &v) {
+		return
+	}
 	for i := range v.Scopes {
 		v.Scopes[i].Unticked = !slices.Contains(chosen, v.Scopes[i].Value)
 	}

@@ -48,10 +48,7 @@ func (e *throttledError) Error() string { return "too many attempts" }
 // user; *throttledError or errBusy when nothing was checked; and any other
 // error when the check could not be made.
 func (a *App) provePassword(ctx context.Context, source, name, password string) (*provider.User, error) {
-	name = norm.NFC.String(strings.TrimSpace(name))
-	if len(name) > maxUserName {
-		name = name[:maxUserName]
-	}
+	name = loginName(name)
 	byUser := userCounter(strings.ToLower(name))
 	bySource := sourceCounter(source)
 	err := a.takeAttempts(ctx, bySource, byUser)
@@ -71,6 +68,11 @@ func (a *App) provePassword(ctx context.Context, source, name, password string) 
 	a.forgetAttempts(ctx, byUser)
 	a.giveBackAttempt(ctx, bySource)
 	return user, nil
+}
+
+// loginName writes a user name that was typed in one way.
+func loginName(name string) string {
+	return clip(norm.NFC.String(strings.TrimSpace(name)), maxUserName)
 }
 
 // proveAgain checks the password of who is signed in, with the errors of

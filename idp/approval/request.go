@@ -20,11 +20,13 @@ type requestView struct {
 	Left       time.Duration
 	Total      time.Duration
 	NeedsProof bool
-	Others     int    // other requests that wait
-	MustMatch  bool   // a number must be typed
-	MatchError string // "missing", "wrong" or empty
+	Ways       ways         // in which the customer can prove himself
+	Passkey    *passkeyView // to sign the approval with a passkey
+	Others     int          // other requests that wait
+	MustMatch  bool         // a number must be typed
+	MatchError string       // "missing", "wrong" or empty
 	TriesLeft  int
-	Number     string // as it was typed, on the page that asks for the password
+	Number     string // as it was typed, on the page that asks for a proof
 	UserName   string // for password managers, on the page that asks for the password
 	Error      string // key of a message, or empty
 	Wait       string // how long to wait, in words, for "error.throttled"
@@ -97,23 +99,41 @@ func (a *App) renderRequest(w http.ResponseWriter, r *http.Request, s *session, 
 	}
 	v := a.requestView(a.locale(r), s, req, req.Scopes)
 	v.Others = others
+	if !a.demand(w, r, s, req, &v) {
+		return
+	}
 	a.render(w, r, http.StatusOK, "request", s, v)
+}
+
+// demand says on the page how the customer has to prove himself for an approval. It
+// answers itself if the store fails.
+func (a *App) demand(w http.ResponseWriter, r *http.Request, s *session, req *provider.Request, v *requestView) bool {
+	account, ok := a.account(w, r, s)
+	if !ok {
+		return false
+	}
+	v.NeedsProof = !a.suffices(s, account, req)
+	if !v.NeedsProof {
+		return true
+	}
+	v.Ways = a.ways(s.user, account, req)
+	v.Passkey, ok = a.passkeyFor(w, r, s, v.Ways, req)
+	return ok
 }
 
 // requestView prepares a pending request with some of its permissions.
 func (a *App) requestView(l *locale, s *session, req *provider.Request, scopes []provider.Scope) requestView {
 	now := a.cfg.Now()
 	v := requestView{
-		subject:    a.subject(l, req),
-		Token:      formToken(s.secret, decisionPurpose, req.ID),
-		Asked:      l.moment(req.CreatedAt, now, a.cfg.Location),
-		Ends:       l.moment(req.ExpiresAt, now, a.cfg.Location),
-		Left:       req.ExpiresAt.Sub(now),
-		Total:      req.ExpiresAt.Sub(req.CreatedAt),
-		NeedsProof: a.needsProof(s, req),
-		MustMatch:  req.MustMatch,
-		TriesLeft:  req.TriesLeft,
-		url:        a.base + "/requests/" + req.ID,
+		subject:   a.subject(l, req),
+		Token:     formToken(s.secret, decisionPurpose, req.ID),
+		Asked:     l.moment(req.CreatedAt, now, a.cfg.Location),
+		Ends:      l.moment(req.ExpiresAt, now, a.cfg.Location),
+		Left:      req.ExpiresAt.Sub(now),
+		Total:     req.ExpiresAt.Sub(req.CreatedAt),
+		MustMatch: req.MustMatch,
+		TriesLeft: req.TriesLeft,
+		url:       a.base + "/requests/" + req.ID,
 	}
 	for _, scope := range scopes {
 		v.Scopes = append(v.Scopes, a.scopeView(l, scope))

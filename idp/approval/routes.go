@@ -43,6 +43,16 @@ func newRoutes() *routes {
 			"/notifications": {get: (*App).showNotifications, post: (*App).changeNotifications, page: true},
 
 			"/events":   {get: (*App).serveEvents},
+
+			"/sign-in/passkey":  {post: (*App).signInPasskey},
+			"/prove":            {get: (*App).showProve, post: (*App).proveIdentity},
+			"/devices":          {get: (*App).showDevices, post: (*App).changeDevices, page: true},
+			"/sign-in/code":     {post: (*App).signInCode},
+			"/sign-in/recovery": {get: (*App).showRecovery, post: (*App).signInRecovery},
+			"/devices/totp":     {get: (*App).showTOTP, post: (*App).addTOTP, page: true},
+			"/devices/recovery": {post: (*App).makeRecovery},
+			enrollPath:          {get: (*App).showEnroll, post: (*App).enroll},
+
 			workerPath:  {get: (*App).serveWorker},
 			offlinePath: {get: (*App).showOffline},
 		},

@@ -44,8 +44,22 @@ type sessionData struct {
 	Subject  string    `json:"subject"`
 	Created  time.Time `json:"created"`
 	Seen     time.Time `json:"seen"`
-	AuthTime time.Time `json:"auth_time"` // when the factors below were last proven
-	AMR      []string  `json:"amr"`       // RFC 8176 names of those factors
+	AuthTime time.Time `json:"auth_time"` // when the customer last proved who he is
+	AMR      []string  `json:"amr"`       // RFC 8176 names of how
+	Method   method    `json:"method"`
+	Classes  []string  `json:"acr,omitempty"` // beyond those of the method
+	Device   string    `json:"device,omitempty"`
+	Source   string    `json:"source,omitempty"`
+}
+
+// proof is what the session's customer has proven.
+func (d *sessionData) proof() proof {
+	return proof{Method: d.Method, AMR: d.AMR, More: d.Classes, At: d.AuthTime}
+}
+
+// prove notes a proof.
+func (d *sessionData) prove(p proof) {
+	d.Method, d.AMR, d.Classes, d.AuthTime = p.Method, p.AMR, p.More, p.At
 }
 
 // cookieName returns the name of a cookie. With https it has the __Host-
@@ -130,38 +144,43 @@ func (a *App) expiry(d sessionData) time.Time {
 // startSession makes a new session with a new id and hands it to the browser.
 // A session that the browser had before ends: nobody who knew the old id is
 // carried along (session fixation).
-func (a *App) startSession(w http.ResponseWriter, r *http.Request, user *provider.User, amr []string) error {
+func (a *App) startSession(w http.ResponseWriter, r *http.Request, user *provider.User, p proof) (*session, error) {
 	ctx := r.Context()
 	old, had := a.cookieSecret(r, "session")
 	if had {
 		err := a.cfg.Store.Delete(ctx, sessionKind, sessionRecordID(old), 0)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("ending the old session: %w", err)
+			return nil, fmt.Errorf("ending the old session: %w", err)
 		}
 	}
 	secret, err := a.newSecret()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	now := a.cfg.Now()
-	data := sessionData{Subject: user.ID, Created: now, Seen: now, AuthTime: now, AMR: amr}
+	data := sessionData{
+		Subject: user.ID, Created: now, Seen: now,
+		Device: device(r.UserAgent()), Source: a.source(r),
+	}
+	data.prove(p)
 	raw, err := json.Marshal(data)
 	if err != nil {
-		return fmt.Errorf("encoding the session: %w", err)
+		return nil, fmt.Errorf("encoding the session: %w", err)
 	}
-	err = a.cfg.Store.Create(ctx, &store.Record{
+	record := &store.Record{
 		Kind:    sessionKind,
 		ID:      sessionRecordID(secret),
 		Data:    raw,
 		Indexes: []store.Index{{Name: sessionSubject, Value: user.ID}},
 		Expires: a.expiry(data),
-	})
+	}
+	err = a.cfg.Store.Create(ctx, record)
 	if err != nil {
-		return fmt.Errorf("storing the session: %w", err)
+		return nil, fmt.Errorf("storing the session: %w", err)
 	}
 	a.setCookie(w, "session", secret)
 	a.clearCookie(w, "form")
-	return nil
+	return &session{secret: secret, record: record, data: data, user: user}, nil
 }
 
 // session returns the session of the browser with its user as he is now, or

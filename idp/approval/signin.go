@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddyciba/gateway/idp/provider"
 )
 
 // signInView is what the sign-in page shows.
@@ -16,6 +18,10 @@ type signInView struct {
 	Name  string
 	Error string // key of a message, or empty
 	Wait  string // how long to wait, in words, for the message "error.throttled"
+
+	// Passkey are the options of a sign-in with a passkey; nil where there can be
+	// none.
+	Passkey *passkeyView
 }
 
 // signInPurpose is what the token of the sign-in form is bound to.
@@ -39,18 +45,36 @@ func (a *App) showSignIn(w http.ResponseWriter, r *http.Request, _ match) {
 // renderSignIn renders the form with a token that is bound to the form cookie
 // of this browser, which is set if it is not there yet.
 func (a *App) renderSignIn(w http.ResponseWriter, r *http.Request, status int, v signInView) {
-	secret, ok := a.cookieSecret(r, "form")
+	secret, ok := a.formSecret(w, r)
 	if !ok {
-		var err error
-		secret, err = a.newSecret()
+		return
+	}
+	v.Token = formToken(secret, signInPurpose)
+	if a.cfg.Factors.HasPasskeys() {
+		options, err := a.cfg.Factors.SignInOptions(r.Context(), browserBinding(secret))
 		if err != nil {
 			a.fail(w, r, err)
 			return
 		}
-		a.setCookie(w, "form", secret)
+		v.Passkey = &passkeyView{Options: string(options)}
 	}
-	v.Token = formToken(secret, signInPurpose)
 	a.render(w, r, status, "signin", nil, v)
+}
+
+// formSecret returns the secret of the form cookie, by which a browser in which nobody
+// is signed in is known, and sets the cookie if it is not there yet.
+func (a *App) formSecret(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	secret, ok := a.cookieSecret(r, "form")
+	if ok {
+		return secret, true
+	}
+	secret, err := a.newSecret()
+	if err != nil {
+		a.fail(w, r, err)
+		return nil, false
+	}
+	a.setCookie(w, "form", secret)
+	return secret, true
 }
 
 // signIn answers POST /sign-in: with 303 to where the customer wanted to go, or
@@ -94,12 +118,18 @@ func (a *App) signIn(w http.ResponseWriter, r *http.Request, _ match) {
 		a.fail(w, r, err)
 		return
 	}
-	err = a.startSession(w, r, user, []string{"pwd"})
+	a.afterPassword(w, r, user, secret, next)
+}
+
+// admit starts the session of a customer who has proven who he is, and leads to where
+// he wanted to go.
+func (a *App) admit(w http.ResponseWriter, r *http.Request, user *provider.User, p proof, next string) {
+	_, err := a.startSession(w, r, user, p)
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
-	a.cfg.Logger.Info("signed in", zap.String("subject", user.ID), zap.String("source", a.source(r)))
+	a.cfg.Logger.Info("signed in", zap.String("subject", user.ID), zap.String("method", string(p.Method)), zap.String("source", a.source(r)))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,6 +60,10 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// challengePattern finds the challenge in the options of a passkey, which is new each
+// time.
+var challengePattern = regexp.MustCompile(`challenge&#34;:&#34;[A-Za-z0-9_-]+`)
+
 // U11: a stranger learns nothing about who exists. Status, headers and body are
 // the same and as much work is done: one comparison, for unknown users with the
 // fake hash.
@@ -87,6 +92,7 @@ func TestSignInFailuresLookAlike(t *testing.T) {
 			t.Fatal(err)
 		}
 		answer := head.String() + strings.Replace(w.Body.String(), `value="`+user+`"`, `value=""`, 1)
+		answer = challengePattern.ReplaceAllString(answer, "")
 		if first == "" {
 			first = answer
 		}

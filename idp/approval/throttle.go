@@ -31,6 +31,10 @@ const (
 	// a browser that is signed in. One more, and the session ends.
 	sessionAttempts = 5
 
+	// codeAttempts is how many codes of an authenticator app, or recovery codes, may
+	// be tried for one customer within the window, from wherever.
+	codeAttempts = 5
+
 	// sourceAttempts is how many passwords may be tried from one source within
 	// the window, for whichever user names.
 	sourceAttempts = 100
@@ -59,6 +63,16 @@ func userCounter(name string) counter {
 // sessionCounter counts by the id of the session's record, which is no secret.
 func sessionCounter(id string) counter {
 	return counter{id: counterID("session", id), limit: sessionAttempts}
+}
+
+// codeCounter counts by the subject, so that no other session helps.
+func codeCounter(subject string) counter {
+	return counter{id: counterID("code", subject), limit: codeAttempts}
+}
+
+// recoveryCounter counts recovery codes by the user name, as it was typed.
+func recoveryCounter(name string) counter {
+	return counter{id: counterID("recovery", strings.ToLower(name)), limit: codeAttempts}
 }
 
 func sourceCounter(source string) counter {

@@ -41,7 +41,7 @@ type refresher interface{ refresh() *refresh }
 type pageSet map[string]*template.Template
 
 // shared are the template files that every page has.
-var shared = []string{"templates/layout.html", "templates/icons.html", "templates/parts.html"}
+var shared = []string{"templates/layout.html", "templates/icons.html", "templates/parts.html", "templates/factor.html"}
 
 // loadPages parses the templates once for each language, with the language's
 // words bound to them.

@@ -58,6 +58,11 @@ type Client struct {
 	// is instead; see Provider.Logo.
 	Logo []byte
 
+	// SessionApproval lets customers who have a passkey approve the client's requests
+	// without signing each of them with it, if they have signed in recently enough.
+	// This package only tells the application. Default: false.
+	SessionApproval bool
+
 	// AuthMethod is the one method by which the client authenticates.
 	// Default: client_secret_basic.
 	AuthMethod string

@@ -77,6 +77,9 @@ type ClientInfo struct {
 
 	// HasLogo says that Provider.Logo has a picture.
 	HasLogo bool
+
+	// SessionApproval is Client.SessionApproval.
+	SessionApproval bool
 }
 
 // Approval is the decision of a user to let a request through.
@@ -350,5 +353,7 @@ func (p *Provider) clientInfo(id string) ClientInfo {
 	if c == nil {
 		return ClientInfo{ID: id, Name: id}
 	}
-	return ClientInfo{ID: c.ID, Name: c.Name, LogoURI: c.LogoURI, URI: c.URI, HasLogo: c.hasLogo()}
+	return ClientInfo{
+		ID: c.ID, Name: c.Name, LogoURI: c.LogoURI, URI: c.URI, HasLogo: c.hasLogo(), SessionApproval: c.SessionApproval,
+	}
 }
