@@ -42,7 +42,7 @@ func newRoutes() *routes {
 
 			"/notifications": {get: (*App).showNotifications, post: (*App).changeNotifications, page: true},
 
-			"/events":   {get: (*App).serveEvents},
+			"/events": {get: (*App).serveEvents},
 
 			"/sign-in/passkey":  {post: (*App).signInPasskey},
 			"/prove":            {get: (*App).showProve, post: (*App).proveIdentity},
