@@ -47,6 +47,13 @@ func init() {
 //		match_code
 //		retention     <duration>
 //		max_result    <size>
+//		when          <condition>
+//		details       <type> {
+//			<field> <template>
+//		}
+//		limit         <count> per customer|caller [per <duration>]
+//		limit         off
+//		report_only
 //		token         <header>|off
 //		header_up     <header> <template>
 //		strict_target off
@@ -186,7 +193,7 @@ func (d *directive) unmarshal(disp *caddyfile.Dispenser) error {
 }
 
 // repeatable are the options of which there may be several.
-var repeatable = map[string]bool{"header_up": true, "namespace": true, "parameter": true}
+var repeatable = map[string]bool{"header_up": true, "namespace": true, "parameter": true, "limit": true}
 
 func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) error {
 	switch option {

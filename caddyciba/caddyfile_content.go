@@ -3,8 +3,14 @@ package caddyciba
 import (
 	"fmt"
 	"regexp"
+	"strconv"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddyciba/gateway/caddyciba/stepup"
+	"github.com/caddyciba/gateway/caddyciba/stepup/policy"
 )
 
 // unmarshalContent reads the options about what is in a request and what follows
@@ -13,6 +19,18 @@ func (d *directive) unmarshalContent(disp *caddyfile.Dispenser, option string) e
 	switch option {
 	case "namespace":
 		return d.unmarshalNamespace(disp)
+	case "when":
+		return d.unmarshalWhen(disp)
+	case "details":
+		return d.unmarshalDetails(disp)
+	case "limit":
+		return d.unmarshalLimit(disp)
+	case "report_only":
+		d.ReportOnly = true
+		if disp.NextArg() {
+			return disp.ArgErr()
+		}
+		return nil
 	default:
 		return disp.Errf("unrecognized option '%s'", option)
 	}
@@ -60,20 +78,82 @@ func (h *Handler) checkNamespaces() error {
 			return err
 		}
 	}
-	if len(h.Namespaces) == 0 {
-		// A colon in a name is no prefix, unless the body is XML.
+	return h.checkPrefixes()
+}
+
+func (d *directive) unmarshalWhen(disp *caddyfile.Dispenser) error {
+	if !disp.AllArgs(&d.When) {
+		return disp.Err("when takes one condition, in backticks")
+	}
+	_, err := policy.Compile(d.When)
+	if err != nil {
+		return disp.Errf("invalid when: %w", err)
+	}
+	return nil
+}
+
+func (d *directive) unmarshalDetails(disp *caddyfile.Dispenser) error {
+	d.Details = &Details{Fields: make(map[string]string)}
+	if !disp.AllArgs(&d.Details.Type) {
+		return disp.ArgErr()
+	}
+	if !detailsTypeName.MatchString(d.Details.Type) {
+		return disp.Errf("'%s' is not a type of authorization details", d.Details.Type)
+	}
+	for nesting := disp.Nesting(); disp.NextBlock(nesting); {
+		name, value := disp.Val(), ""
+		if !disp.AllArgs(&value) {
+			return disp.ArgErr()
+		}
+		_, twice := d.Details.Fields[name]
+		if twice {
+			return disp.Errf("field %s already specified", name)
+		}
+		_, err := parseDetailsField(name, value)
+		if err != nil {
+			return disp.Errf("invalid details: %w", err)
+		}
+		d.Details.Fields[name] = value
+	}
+	return nil
+}
+
+// unmarshalLimit reads "limit N per customer|caller [per DURATION]" and "limit
+// off".
+func (d *directive) unmarshalLimit(disp *caddyfile.Dispenser) error {
+	args := disp.RemainingArgs()
+	if len(args) == 1 && args[0] == off {
+		d.NoLimits = true
+		if len(d.Limits) > 0 {
+			return disp.Err("limit off and other limits exclude each other")
+		}
 		return nil
 	}
-	for _, source := range []string{h.Customer, h.Message} {
-		t, err := parseTemplate(source)
-		if err != nil {
-			return err
-		}
-		for _, prefix := range t.prefixes() {
-			if h.Namespaces[prefix] == "" {
-				return fmt.Errorf("the namespace prefix %s in %q is not declared", prefix, source)
-			}
-		}
+	if len(args) != 3 && len(args) != 5 || args[1] != "per" || len(args) == 5 && args[3] != "per" {
+		return disp.Err("limit is written as: limit <count> per customer|caller [per <duration>], or limit off")
 	}
+	if d.NoLimits {
+		return disp.Err("limit off and other limits exclude each other")
+	}
+	count, err := strconv.Atoi(args[0])
+	if err != nil {
+		return disp.Errf("invalid limit '%s': %w", args[0], err)
+	}
+	l := Limit{Per: args[2], Count: count}
+	if len(args) == 5 {
+		window, err := caddy.ParseDuration(args[4])
+		if err != nil {
+			return disp.Errf("invalid limit duration '%s': %w", args[4], err)
+		}
+		if window <= 0 {
+			return disp.Errf("the time of a limit must be longer than nothing, got '%s'", args[4])
+		}
+		l.Window = caddy.Duration(window)
+	}
+	err = stepup.PromptLimit{Per: stepup.PromptParty(l.Per), Count: l.Count, Window: time.Duration(l.Window)}.Check()
+	if err != nil {
+		return disp.Errf("invalid limit: %w", err)
+	}
+	d.Limits = append(d.Limits, l)
 	return nil
 }

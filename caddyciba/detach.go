@@ -74,6 +74,10 @@ func (h *Handler) routeFor(r *http.Request, next caddyhttp.Handler) *stepup.Rout
 // nextFor is the way from the gate to the handler behind it for one request.
 func (h *Handler) nextFor(r *http.Request, next caddyhttp.Handler) stepup.Next {
 	return func(w http.ResponseWriter, approved *http.Request) error {
+		if approved == r {
+			// It needs no approval, and goes on as it came.
+			return next.ServeHTTP(w, r)
+		}
 		// Placeholders of the handlers behind us read the request that Caddy
 		// made them for, so the approved request takes its place there, and
 		// leaves it with its token when it has been sent.

@@ -47,11 +47,26 @@ func (g *gate) observe(e stepup.Event) {
 	collectors.observe(g.issuer, e)
 
 	r := g.reports.Load()
+	if e.Type == stepup.EventReported {
+		r.report(e)
+	}
 	name := eventPrefix + string(e.Type)
 	if !r.events.ShouldEmit(name) {
 		return
 	}
 	r.events.Emit(r.ctx, name, eventData(g.issuer, e))
+}
+
+// report writes down what a gate that is only tried out would have done.
+func (r *reporter) report(e stepup.Event) {
+	if e.Question == nil {
+		r.logger.Info("request would have been refused", zap.String("route", e.Route),
+			zap.String("problem", string(e.Problem)), zap.Error(e.Err))
+		return
+	}
+	r.logger.Info("customer would have been asked", zap.String("route", e.Route),
+		zap.String("customer", e.Question.Customer), zap.String("caller", e.Question.Caller),
+		zap.String("message", e.Question.Message), zap.ByteString("details", e.Question.Details))
 }
 
 // eventData is what handlers of an event get. Caddy logs it at level DEBUG, so

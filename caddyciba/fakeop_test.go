@@ -1,11 +1,13 @@
 package caddyciba
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -35,6 +37,11 @@ type fakeOP struct {
 	// refuseStart is an OAuth error code for every new request.
 	refuseStart string
 	down        bool
+	// metadata are further members of the discovery document, or others.
+	metadata map[string]any
+	// granted are the authorization_details of tokens; empty for those that were
+	// asked for.
+	granted string
 }
 
 // fakeRequest is one authentication request.
@@ -112,7 +119,7 @@ func (op *fakeOP) waitStarted(n int) {
 }
 
 func (op *fakeOP) discovery(w http.ResponseWriter, _ *http.Request) {
-	reply(w, http.StatusOK, map[string]any{
+	document := map[string]any{
 		"issuer":                              op.URL,
 		"jwks_uri":                            op.URL + "/jwks",
 		"token_endpoint":                      op.URL + "/token",
@@ -124,7 +131,9 @@ func (op *fakeOP) discovery(w http.ResponseWriter, _ *http.Request) {
 		"subject_types_supported":                    []string{"public"},
 		"response_types_supported":                   []string{},
 		"scopes_supported":                           []string{"openid", "payments"},
-	})
+	}
+	maps.Copy(document, op.metadata)
+	reply(w, http.StatusOK, document)
 }
 
 func (op *fakeOP) jwks(w http.ResponseWriter, _ *http.Request) {
@@ -202,12 +211,17 @@ func (op *fakeOP) token(w http.ResponseWriter, r *http.Request) {
 	case expire:
 		reply(w, http.StatusBadRequest, map[string]any{"error": "expired_token"})
 	case approve:
-		reply(w, http.StatusOK, map[string]any{
+		answer := map[string]any{
 			"access_token": "token-of-" + request.form.Get("login_hint"),
 			"token_type":   "Bearer",
 			"expires_in":   300,
 			"id_token":     op.idToken(request),
-		})
+		}
+		details := cmp.Or(op.granted, request.form.Get("authorization_details"))
+		if details != "" {
+			answer["authorization_details"] = json.RawMessage(details)
+		}
+		reply(w, http.StatusOK, answer)
 	}
 }
 

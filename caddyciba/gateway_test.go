@@ -24,6 +24,7 @@ func gateBlock(op *fakeOP, b *bank) string {
 		scope    payments
 		acr      phr
 		hold     20s
+		limit    off
 	}
 	reverse_proxy %s`, op.URL, b.addr())
 }

@@ -153,6 +153,39 @@ type Handler struct {
 	// without prefix stands for an element of any namespace. Default: none.
 	Namespaces map[string]string `json:"namespaces,omitempty"`
 
+	// When is a condition in the Common Expression Language (CEL): only requests for
+	// which it is true need an approval, such as
+	// `{ciba.body.amount} > 1000 || {ciba.body.currency} != "EUR"`. Others are passed
+	// on as they came. Placeholders stand for texts, `method`, `host`, `path` and
+	// `caller` for texts, too; `<`, `<=`, `>` and `>=` compare as decimal numbers. If
+	// a field that it needs is missing or is not a number where one is compared, an
+	// approval is needed; a body that cannot be read is refused. Default: every
+	// request needs one.
+	When string `json:"when,omitempty"`
+
+	// Details are authorization details (RFC 9396) for providers that know their
+	// type: what is to be approved, field by field. Default: type `http_request`
+	// with `method`, `host` and `target`.
+	Details *Details `json:"details,omitempty"`
+
+	// Limits bound how often customers are asked, counted in the store for all
+	// processes that share it. Above a limit, requests are refused with status 429
+	// before anybody is asked. Limits per customer replace the default ones per
+	// customer, and limits per caller those per caller. Default: 5 per customer at
+	// one time and 30 in 10m, and 300 per caller in 1m.
+	Limits []Limit `json:"limits,omitempty"`
+
+	// NoLimits takes away all limits on prompts, also the time that a caller has to
+	// wait after a customer has denied: 1m after the first denial, twice as long
+	// after each further one, up to 1h, until the customer approves. Default: false.
+	NoLimits bool `json:"no_limits,omitempty"`
+
+	// ReportOnly tries the gate out: for each request it logs what would be asked, or
+	// why the request would be refused, asks nobody, and passes the request on as it
+	// came. Only headers that nobody but the gate may set are removed. The log has
+	// the text of the message. Default: false.
+	ReportOnly bool `json:"report_only,omitempty"`
+
 	// Token is the header in which the upstream gets the customer's access
 	// token, or `off` if it shall not get it. In `Authorization` the token
 	// follows the word `Bearer`; in any other header it stands alone. Default:

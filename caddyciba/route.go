@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -25,6 +26,10 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 		return nil, fmt.Errorf("message: %w", err)
 	}
 	hints, err := h.hintTemplates()
+	if err != nil {
+		return nil, err
+	}
+	details, err := h.detailsTemplate()
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +60,10 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 			if err != nil {
 				return stepup.Ask{}, err
 			}
+			question.Details, err = details.fill(ctx, s, d)
+			if err != nil {
+				return stepup.Ask{}, err
+			}
 			switch h.Subject {
 			case off:
 			case defaultSubject:
@@ -73,16 +82,25 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 	if !route.NoToken {
 		route.TokenHeader = h.Token
 	}
+	err = h.applyPolicy(route)
+	if err != nil {
+		return nil, err
+	}
 	return route, nil
 }
+
+// userKey is the placeholder of the user whom the server has authenticated.
+const userKey = "http.auth.user.id"
+
+var errNoReplacer = errors.New("request has no replacer")
 
 // ask fills in who has to approve and what they are shown.
 func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
 	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
-		return stepup.Ask{}, errors.New("request has no replacer")
+		return stepup.Ask{}, errNoReplacer
 	}
-	user, _ := repl.GetString("http.auth.user.id")
+	user, _ := repl.GetString(userKey)
 	lookup := strictly(s, repl.GetString)
 	who, err := customer.fill(d.Lookup, lookup)
 	if nobody(err) {
@@ -125,9 +143,26 @@ func callerOf(ctx context.Context, repl *caddy.Replacer, user string) string {
 	}
 	address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 	if address != "" {
-		return addressPrefix + address
+		return addressPrefix + network(address)
 	}
 	return ""
+}
+
+// network is what an address counts for: an IPv6 subscriber has a whole /64.
+func network(address string) string {
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() {
+		return addr.String()
+	}
+	prefix, err := addr.Prefix(64)
+	if err != nil {
+		return address
+	}
+	return prefix.String()
 }
 
 // plainMessage says what a request is about where the operator has not: method,

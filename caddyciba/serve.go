@@ -28,12 +28,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer func() { _ = h.pooled.release() }()
 
-	collectors.held.WithLabelValues(g.issuer).Inc()
-	defer collectors.held.WithLabelValues(g.issuer).Dec()
+	if !h.ReportOnly {
+		collectors.held.WithLabelValues(g.issuer).Inc()
+		defer collectors.held.WithLabelValues(g.issuer).Dec()
+	}
 
 	g.settleRest(r.Context())
 
-	err = g.engine.Serve(withoutReadTimeout(w, r), r, h.routeFor(r, next), h.nextFor(r, next))
+	answer := w
+	if !h.ReportOnly {
+		answer = withoutReadTimeout(w, r)
+	}
+	err = g.engine.Serve(answer, r, h.routeFor(r, next), h.nextFor(r, next))
 	refusal, ok := asRefusal(err)
 	if ok {
 		h.logCause(refusal)

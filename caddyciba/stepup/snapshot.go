@@ -43,6 +43,9 @@ func (s *Snapshot) Host() string { return strings.ToLower(s.host) }
 // has escaped them.
 func (s *Snapshot) Target() string { return s.url.RequestURI() }
 
+// Path returns the path of the target without escapes.
+func (s *Snapshot) Path() string { return s.url.Path }
+
 // Header returns a copy of the request's headers after [Clean].
 func (s *Snapshot) Header() http.Header { return s.header.Clone() }
 
