@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddyciba/gateway/caddyciba/stepup"
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
 
@@ -71,6 +72,11 @@ type App struct {
 	// ahead are the addresses of services that these ask who a caller is.
 	ahead []string
 
+	// store and journal are for operators: they list transactions of all gates.
+	store   *caddystore.Handle
+	journal *stepup.Journal
+	health  *health
+
 	// notified are the providers whose notifications some site takes.
 	notified map[string]bool
 }
@@ -91,6 +97,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.gates = make(map[string]*gate)
 	a.guarded = make(map[string][]*caddyhttp.Server)
 	a.notified = make(map[string]bool)
+	a.health = new(health)
 
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
 		if a.Providers[name] == nil {
@@ -111,6 +118,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.engine = engine
+	err = a.openJournal(ctx)
+	if err != nil {
+		return err
+	}
 
 	a.reports, err = newReporter(ctx, a.logger)
 	if err != nil {
@@ -135,6 +146,26 @@ func (a *App) loadEngine(ctx caddy.Context) (caddystore.Engine, error) {
 		return nil, fmt.Errorf("loading store: %T is not a store engine", module)
 	}
 	return engine, nil
+}
+
+// openJournal makes the journal that operators look into. The store is opened when
+// it is first used.
+func (a *App) openJournal(ctx caddy.Context) error {
+	handle, err := caddystore.Acquire(ctx, a.engine)
+	if err != nil {
+		return fmt.Errorf("acquiring store: %w", err)
+	}
+	a.store = handle
+	a.journal, err = stepup.NewJournal(stepup.JournalConfig{Store: handle, Instance: process})
+	return err
+}
+
+// Cleanup gives the store back.
+func (a *App) Cleanup() error {
+	if a.store == nil {
+		return nil
+	}
+	return a.store.Release()
 }
 
 // Start opens the stores and settles what an earlier process left behind. A
@@ -219,6 +250,7 @@ func (a *App) provider(name, issuer string) (Provider, error) {
 
 // Interface guards
 var (
-	_ caddy.App         = (*App)(nil)
-	_ caddy.Provisioner = (*App)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
 )

@@ -124,6 +124,10 @@ func (c *Client) fetchKeys(ctx context.Context) (*keySet, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.fetchKeysFrom(ctx, md)
+}
+
+func (c *Client) fetchKeysFrom(ctx context.Context, md *Metadata) (*keySet, error) {
 	a, err := c.get(ctx, "keys", md.JWKSURI)
 	if err != nil {
 		return nil, err

@@ -259,9 +259,9 @@ func (j *Journal) record(t *Transaction, version uint64) (*store.Record, error) 
 		ID:      t.ID,
 		Version: version,
 		Data:    data,
-		Indexes: []store.Index{{Name: indexState, Value: string(t.State)}},
+		Indexes: []store.Index{{Name: indexState, Value: t.indexValue()}},
 	}
-	if t.State.Final() && t.State != StateInDoubt {
+	if t.State.Final() && (t.State != StateInDoubt || t.Resolution != nil) {
 		r.Expires = j.cfg.Now().Add(j.cfg.Retention)
 	}
 	return r, nil

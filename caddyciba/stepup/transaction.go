@@ -65,6 +65,9 @@ type Transaction struct {
 
 	// Status is the upstream's HTTP status, once it has answered.
 	Status int `json:"status,omitempty"`
+
+	// Resolution is what an operator has found out about a transaction in doubt.
+	Resolution *Resolution `json:"resolution,omitempty"`
 }
 
 // Forwarded says whether the upstream has seen the request.
