@@ -106,7 +106,7 @@ func newTab(t *testing.T, change ...func(*provider.Config, *Config)) *tab {
 	handler = g.app
 	ctx, cancel := chromedp.NewContext(chromeCtx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
 	t.Cleanup(cancel)
 	b := &tab{t: t, g: g, ctx: ctx, url: server.URL, server: server}
 	b.watch()

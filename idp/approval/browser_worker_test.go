@@ -17,7 +17,7 @@ import (
 // installed waits until the service worker runs and has the pages in its care.
 func (b *tab) installed() {
 	b.t.Helper()
-	for range 100 {
+	for range 600 {
 		state, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](
 			"navigator.serviceWorker.getRegistration().then(r => r && r.active ? r.active.state : '')", chromedp.EvalAwaitPromise))
 		if err == nil && state == "activated" {
@@ -119,7 +119,7 @@ func TestBrowserPushMessage(t *testing.T) {
 	var registration string
 	select {
 	case registration = <-ids:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("no registration")
 	}
 	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -129,7 +129,7 @@ func TestBrowserPushMessage(t *testing.T) {
 		return err
 	}))
 	var shown string
-	for range 100 {
+	for range 600 {
 		shown, err = chromedp.Run(b.ctx, chromedp.Evaluate[string](
 			"navigator.serviceWorker.ready.then(r => r.getNotifications()).then(all => all.map(n => n.title + '|' + n.body + '|' + n.tag + '|' + (n.actions || []).length).join('\\n'))", chromedp.EvalAwaitPromise))
 		if err != nil {

@@ -18,9 +18,7 @@ func remembering(c *provider.Config, _ *Config) { c.History = 90 * 24 * time.Hou
 // The history shows what was asked and what became of it, the newest first, page by
 // page, to nobody else, and each entry leads to all that was shown.
 func TestHistory(t *testing.T) {
-	g := newRig(t, withPayment, remembering, func(c *provider.Config, _ *Config) {
-		c.CoolDown.First, c.Limits.User.Burst = -1, -1
-	})
+	g := newRig(t, withPayment, remembering, unlimited)
 	b := g.signedIn("alice")
 	var last string
 	for i := range 23 {

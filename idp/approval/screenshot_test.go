@@ -20,6 +20,9 @@ func withPayment(c *provider.Config, _ *Config) {
 	}}}
 }
 
+// unlimited lets one client ask one customer as often as a test likes.
+func unlimited(c *provider.Config, _ *Config) { c.CoolDown.First, c.Limits.User.Burst = -1, -1 }
+
 // TestScreenshots writes pictures of every page into the folder that
 // CIBA_SCREENSHOTS names, for a person to look at.
 func TestScreenshots(t *testing.T) {
@@ -33,9 +36,9 @@ func TestScreenshots(t *testing.T) {
 				width, height int64
 			}{{"phone", 390, 844}, {"desktop", 1280, 800}} {
 				t.Run(lang+"/"+scheme+"/"+size.name, func(t *testing.T) {
-					b := newTab(t, withPayment, remembering, func(c *provider.Config, _ *Config) { c.CoolDown.First, c.Limits.User.Burst = -1, -1 })
+					b := newTab(t, withPayment, remembering, unlimited)
 					b.do(speak(lang), media("prefers-color-scheme", scheme), b.viewport(size.width, size.height))
-					shootAll(b, func(page string) { b.shoot(page + "-" + size.name + "-" + scheme + "-" + lang) })
+					tour(b, func(page string) { b.shoot(page + "-" + size.name + "-" + scheme + "-" + lang) })
 					b.mu.Lock()
 					b.problems = nil // error pages are errors to the browser
 					b.mu.Unlock()
@@ -45,7 +48,8 @@ func TestScreenshots(t *testing.T) {
 	}
 }
 
-func shootAll(b *tab, shoot func(page string)) {
+// tour goes to every page that a customer can see, and says each time where it is.
+func tour(b *tab, shoot func(page string)) {
 	b.open("/")
 	shoot("signin")
 	b.do(typeInto("username", "alice"), typeInto("password", "wrong"))
