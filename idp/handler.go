@@ -124,8 +124,10 @@ type Handler struct {
 
 	// Placeholders, `{env.…}` or `{file.…}`, for keys of 32 bytes in base64 by
 	// which signing keys are encrypted in the store (AES-256-GCM). The first
-	// one encrypts, all of them decrypt, so that a key can be replaced. Default:
-	// none: whoever can read the store can sign tokens.
+	// one encrypts, all of them decrypt, and what another one than the first has
+	// encrypted is encrypted again. To replace a key, put the new one behind it on
+	// all nodes, then before it, then leave the old one out. Default: none: whoever
+	// can read the store can sign tokens.
 	EncryptionKeys []string `json:"encryption_keys,omitempty"`
 
 	// What the audience of a client's assertion may be. "core" takes the

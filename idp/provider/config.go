@@ -156,7 +156,10 @@ type Config struct {
 	KeyRotation time.Duration
 
 	// EncryptionKeys are keys of 32 bytes by which signing keys are encrypted
-	// in the store (AES-256-GCM). The first one encrypts; all of them decrypt.
+	// in the store (AES-256-GCM). The first one encrypts, and what is encrypted with
+	// another is encrypted again, within a minute; all of them decrypt. A key is
+	// replaced in three steps, each of them on all nodes: the new one is put behind
+	// the old one, then before it, then the old one is left out.
 	// Without one, private keys lie in the store as they are, and who can read
 	// the store can sign tokens.
 	EncryptionKeys [][]byte

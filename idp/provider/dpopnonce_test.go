@@ -136,6 +136,14 @@ func TestNonceSecret(t *testing.T) {
 	if nonce(w) != got[0] {
 		t.Error("another secret after encryption")
 	}
+	// Another key that comes first encrypts it again, and is enough then.
+	for _, keys := range [][][]byte{{bytes.Repeat([]byte{3}, 32), bytes.Repeat([]byte{1}, 32)}, {bytes.Repeat([]byte{3}, 32)}} {
+		w.cfg.EncryptionKeys = keys
+		w.restart()
+		if nonce(w) != got[0] {
+			t.Error("another secret after a change of the encryption key")
+		}
+	}
 	// Without the right key nobody is let through.
 	w.cfg.EncryptionKeys = [][]byte{bytes.Repeat([]byte{2}, 32)}
 	w.restart()

@@ -240,7 +240,8 @@ func (p *Provider) loadKeysRecord(ctx context.Context, alg string, used bool) (*
 
 // reviseStored decodes a record, does what is due in it, and puts the result where
 // the record was. Keys that lie there unencrypted although there is an encryption key
-// now are encrypted on this occasion.
+// now, or encrypted with one that is not the first any more, are encrypted on this
+// occasion.
 func (p *Provider) reviseStored(alg string, stored *store.Record, used bool) (*keysRecord, revision, error) {
 	var record keysRecord
 	if stored.Version != 0 {
@@ -287,16 +288,25 @@ func (p *Provider) newKeyEntry(alg string, from int64) (*keyEntry, error) {
 	return &keyEntry{ID: jwk.KeyID, Created: p.now().Unix(), From: from, JWK: data}, nil
 }
 
-// sealKeys encrypts the keys of the record that are not, and reports whether
-// there was one. Without an encryption key it does nothing.
+// sealKeys encrypts the keys of the record that are not, or not with the first
+// encryption key, and reports whether there was one. Without an encryption key it does
+// nothing.
 func (p *Provider) sealKeys(alg string, record *keysRecord) (bool, error) {
 	changed := false
 	for i := range record.Keys {
 		entry := &record.Keys[i]
-		if p.sealer == nil || entry.Sealed != "" || entry.Retired {
+		if p.sealer == nil || entry.Retired || entry.Sealed != "" && p.sealer.current(entry.Sealed) {
 			continue
 		}
-		sealed, err := p.sealer.seal(p.cfg.Rand, keyPlace(alg, entry.ID), entry.JWK)
+		jwk := []byte(entry.JWK)
+		if entry.Sealed != "" {
+			var err error
+			jwk, err = p.sealer.open(keyPlace(alg, entry.ID), entry.Sealed)
+			if err != nil {
+				return false, err
+			}
+		}
+		sealed, err := p.sealer.seal(p.cfg.Rand, keyPlace(alg, entry.ID), jwk)
 		if err != nil {
 			return false, fmt.Errorf("sealing key: %w", err)
 		}

@@ -89,13 +89,17 @@ func TestKeysAreEncrypted(t *testing.T) {
 	// Encryption keys can be changed.
 	w.cfg.EncryptionKeys = [][]byte{second, first}
 	w.restart()
+	old := stored()
 	if w.kids()[0] != kid {
 		t.Error("another key after a change of the encryption key")
+	}
+	if stored() == old {
+		t.Error("the key was not encrypted again by the new encryption key")
 	}
 	// Without the right one there is no service, and nothing is used up (threats T19).
 	authReqID, id := w.start()
 	w.mustApprove(id)
-	for _, keys := range [][][]byte{{second}, nil} {
+	for _, keys := range [][][]byte{{first}, nil} {
 		w.cfg.EncryptionKeys = keys
 		w.restart()
 		w.poll("gateway", authReqID).want(t, 503, "temporarily_unavailable")
@@ -105,7 +109,7 @@ func TestKeysAreEncrypted(t *testing.T) {
 			t.Error("started without keys")
 		}
 	}
-	w.cfg.EncryptionKeys = [][]byte{first}
+	w.cfg.EncryptionKeys = [][]byte{second} // the old one can go
 	w.restart()
 	w.poll("gateway", authReqID).want(t, 200, "")
 	w.poll("gateway", authReqID).want(t, 400, "invalid_grant")

@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,7 +16,6 @@ const (
 	indexOutbox = "outbox"
 
 	outboxBatch = 100
-	outboxAtOne = 8 // calls at a time
 	outboxIdle  = 30 * time.Second
 )
 
@@ -50,8 +48,10 @@ func (p *Provider) runOutbox(ctx context.Context) {
 	defer p.callbacks.CloseIdleConnections()
 	changes, stop := p.cfg.Store.WatchIndex(kindRequest, outboxIndex)
 	defer stop()
+	lanes := newLanes(func(h *heldRequest) { p.finish(ctx, h) })
+	defer lanes.wait()
 	for {
-		next, err := p.emptyOutbox(ctx)
+		next, err := p.fillLanes(ctx, lanes)
 		if ctx.Err() != nil {
 			return
 		}
@@ -62,6 +62,7 @@ func (p *Provider) runOutbox(ctx context.Context) {
 		timer := time.NewTimer(next)
 		select {
 		case <-changes:
+		case <-lanes.more:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -72,13 +73,10 @@ func (p *Provider) runOutbox(ctx context.Context) {
 	}
 }
 
-// emptyOutbox sends what is due and returns how long it is until something else
+// fillLanes hands out what is due and returns how long it is until something else
 // will be.
-func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
+func (p *Provider) fillLanes(ctx context.Context, lanes *lanes) (time.Duration, error) {
 	next := outboxIdle
-	slots := make(chan struct{}, outboxAtOne)
-	var sending sync.WaitGroup
-	defer sending.Wait()
 	after := ""
 	for {
 		stored, err := p.cfg.Store.List(ctx, kindRequest, outboxIndex, after, outboxBatch)
@@ -100,16 +98,10 @@ func (p *Provider) emptyOutbox(ctx context.Context) (time.Duration, error) {
 				next = min(next, due)
 				continue
 			}
-			// A call that fails comes again after the first wait at the earliest.
+			// A call that fails comes again after the first wait at the earliest, and
+			// one whose record has changed meanwhile is looked at again by then.
 			next = min(next, callbackFirstRetry)
-			slots <- struct{}{}
-			sending.Go(func() {
-				defer func() { <-slots }()
-				err := p.finish(ctx, h)
-				if err != nil {
-					p.log.Error("callback failed", zap.String("request", h.id), zap.Error(err))
-				}
-			})
+			lanes.add(h)
 		}
 		if len(stored) < outboxBatch {
 			return next, nil
@@ -126,13 +118,16 @@ func (p *Provider) logUnreadable(record *store.Record, err error) {
 // finish delivers, and is not broken off by Close: if a client has been called and
 // nobody writes it down, the next one to look calls it again. It is a matter of
 // callbackTimeout, mostly.
-func (p *Provider) finish(ctx context.Context, h *heldRequest) error {
+func (p *Provider) finish(ctx context.Context, h *heldRequest) {
 	if ctx.Err() != nil {
-		return nil // nothing has begun yet, and others will do it
+		return // nothing has begun yet, and others will do it
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*callbackTimeout)
 	defer cancel()
-	return p.deliver(ctx, h)
+	err := p.deliver(ctx, h)
+	if err != nil {
+		p.log.Error("callback failed", zap.String("request", h.id), zap.Error(err))
+	}
 }
 
 // deliver tries once to call the client of a request. Nothing that goes wrong here

@@ -83,6 +83,13 @@ func (s *sealer) open(place, text string) ([]byte, error) {
 	return nil, fmt.Errorf("data is encrypted with key %q, which is not configured", id)
 }
 
+// current reports whether text was sealed with the first key. What was sealed with
+// another one is sealed again, so that the other can be given up.
+func (s *sealer) current(text string) bool {
+	id, _, _ := strings.Cut(text, ".")
+	return id == s.keys[0].id
+}
+
 func sealContext(id, place string) []byte {
 	return []byte(id + "\x00" + place)
 }

@@ -91,10 +91,11 @@ func (s *sharedSecret) load(ctx context.Context, p *Provider) ([]byte, error) {
 	if len(key) != sharedSecretSize {
 		return nil, errors.New("secret is not what its record says")
 	}
-	if record.Sealed != "" || p.sealer == nil {
+	if p.sealer == nil || record.Sealed != "" && p.sealer.current(record.Sealed) {
 		return key, nil
 	}
-	// It lies there as it is although there is an encryption key now.
+	// It lies there as it is although there is an encryption key now, or is encrypted
+	// with one that is not the first any more.
 	stored.Data, err = s.encode(p, key)
 	if err != nil {
 		return nil, err
