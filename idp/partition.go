@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"sync"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
 )
@@ -18,18 +19,32 @@ type partition struct {
 
 	// suffix is appended to the kind of every record.
 	suffix string
+
+	// kinds are the kinds as the whole store knows them, by those of callers,
+	// which are few and never come from outside.
+	kinds *sync.Map
 }
 
 // newPartition returns the part of a store that belongs to an issuer.
 func newPartition(whole store.Store, issuer string) partition {
 	sum := sha256.Sum256([]byte(issuer))
 	// 96 bits are enough: nobody but the operator chooses issuers.
-	return partition{Store: whole, suffix: "@" + base64.RawURLEncoding.EncodeToString(sum[:12])}
+	return partition{Store: whole, suffix: "@" + base64.RawURLEncoding.EncodeToString(sum[:12]), kinds: new(sync.Map)}
 }
 
 // kind is how a kind is called in the whole store. A kind that would become too
 // long by it is hashed; one that the store must refuse stays as it is.
 func (p partition) kind(kind string) string {
+	known, ok := p.kinds.Load(kind)
+	if ok {
+		return known.(string)
+	}
+	whole := p.wholeKind(kind)
+	p.kinds.Store(kind, whole)
+	return whole
+}
+
+func (p partition) wholeKind(kind string) string {
 	switch {
 	case kind == "" || len(kind) > store.MaxKind:
 		return kind

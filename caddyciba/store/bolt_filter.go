@@ -43,19 +43,19 @@ func newBoltFilter(names int) *boltFilter {
 	return &boltFilter{seed: maphash.MakeSeed(), words: make([]atomic.Uint64, blocks*filterBlock/64), room: room}
 }
 
-// find returns the block of a name, and a number that tells its bits there.
-func (f *boltFilter) find(name []byte) (block []atomic.Uint64, bits uint64) {
+// block returns the block of a name with the hash, whose last digits tell its bits.
+func (f *boltFilter) block(hash uint64) []atomic.Uint64 {
 	const words = filterBlock / 64
-	sum := maphash.Bytes(f.seed, name)
-	at := (sum >> 32) % uint64(len(f.words)/words) * words
-	return f.words[at : at+words], sum
+	at := (hash >> 32) % uint64(len(f.words)/words) * words
+	return f.words[at : at+words]
 }
 
 func (f *boltFilter) add(name []byte) {
 	if f == nil {
 		return
 	}
-	block, bits := f.find(name)
+	bits := maphash.Bytes(f.seed, name)
+	block := f.block(bits)
 	for range filterProbes {
 		block[bits/64%uint64(len(block))].Or(1 << (bits % 64))
 		bits = bits>>9 | bits<<55
@@ -65,10 +65,16 @@ func (f *boltFilter) add(name []byte) {
 
 // mayHave reports whether the database may have the name. If not, it does not.
 func (f *boltFilter) mayHave(name []byte) bool {
-	if f == nil {
-		return true
-	}
-	block, bits := f.find(name)
+	return f == nil || f.has(maphash.Bytes(f.seed, name))
+}
+
+// mayHaveName is mayHave for a name in a string.
+func (f *boltFilter) mayHaveName(name string) bool {
+	return f == nil || f.has(maphash.String(f.seed, name))
+}
+
+func (f *boltFilter) has(bits uint64) bool {
+	block := f.block(bits)
 	for range filterProbes {
 		if block[bits/64%uint64(len(block))].Load()&(1<<(bits%64)) == 0 {
 			return false
@@ -80,11 +86,11 @@ func (f *boltFilter) mayHave(name []byte) bool {
 
 // addChange adds the names that a change brings into the database.
 func (f *boltFilter) addChange(c *boltChange) {
-	if c.after == nil {
+	if c.value == nil {
 		return
 	}
-	f.add(c.key)
-	for _, x := range c.after.indexes {
+	f.add([]byte(c.name))
+	for _, x := range c.state.indexes {
 		f.add(appendIndexKey(nil, c.kind, x, ""))
 	}
 }

@@ -181,8 +181,8 @@ func appendFrame(b []byte, e epoch, at int64, changes []*boltChange) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(at))
 	b = append(b, 0, 0, 0, 0)
 	for _, c := range changes {
-		b = binary.AppendUvarint(b, uint64(len(c.key)))
-		b = append(b, c.key...)
+		b = binary.AppendUvarint(b, uint64(len(c.name)))
+		b = append(b, c.name...)
 		b = binary.AppendUvarint(b, uint64(len(c.value)))
 		b = append(b, c.value...)
 	}
@@ -208,7 +208,7 @@ func readChanges(content []byte) ([]*boltChange, error) {
 			if err != nil {
 				return nil, err
 			}
-			c.after, c.value = after, value
+			c.state, c.value = *after, value
 		}
 		changes = append(changes, c)
 	}

@@ -366,7 +366,7 @@ func FuzzReadChanges(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, c := range changes {
-			if (c.after == nil) != (c.value == nil) {
+			if (c.after() == nil) != (c.value == nil) {
 				t.Fatalf("%+v", c)
 			}
 		}

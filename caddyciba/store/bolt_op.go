@@ -8,33 +8,40 @@ import (
 )
 
 // boltChange is what a write makes of a record. It is not changed any more once
-// it is made, but for relaxed, which belongs to boltRecent.
+// it is made, but for relaxed, which belongs to boltRecent. Many of them are in
+// memory, so it consists of few pieces.
 type boltChange struct {
-	kind, id string
-	name     string // key, as maps take it
-	key      []byte
-	after    *stored // nil: the record is gone
-	value    []byte  // after, encoded
-	relaxed  bool    // neither the journal nor the database needs to have it
+	name     string // the key
+	kind, id string // parts of it
+	state    stored // behind the write
+	value    []byte // state, encoded; nil if the record is gone
+	relaxed  bool   // neither the journal nor the database needs to have it
 }
 
 func newBoltChange(kind, id string) *boltChange {
 	name := kind + "\x00" + id
-	return &boltChange{kind: kind, id: id, name: name, key: []byte(name)}
+	return &boltChange{name: name, kind: name[:len(kind)], id: name[len(kind)+1:]}
+}
+
+// after returns the record behind the write, or nil if it is gone.
+func (c *boltChange) after() *stored {
+	if c.value == nil {
+		return nil
+	}
+	return &c.state
+}
+
+// gone reports whether there is no record any more at a time.
+func (c *boltChange) gone(at time.Time) bool {
+	return c.value == nil || expired(c.state.expires, at)
 }
 
 func (c *boltChange) indexes() []Index {
-	if c.after == nil {
-		return nil
-	}
-	return c.after.indexes
+	return c.state.indexes
 }
 
 func (c *boltChange) expires() int64 {
-	if c.after == nil {
-		return 0
-	}
-	return c.after.expires
+	return c.state.expires
 }
 
 // opKind is what a write does.
@@ -61,13 +68,13 @@ type boltOp struct {
 }
 
 func newBoltPut(what opKind, r *Record, version uint64) *boltOp {
-	after := &stored{version: version, expires: toMillis(r.Expires), indexes: uniqueIndexes(r.Indexes), data: r.Data}
 	c := newBoltChange(r.Kind, r.ID)
-	c.after, c.relaxed = after, r.Relaxed
-	c.value = encodeRecord(c.key, after)
+	c.state = stored{version: version, expires: toMillis(r.Expires), indexes: uniqueIndexes(r.Indexes), data: r.Data}
+	c.value = encodeRecord([]byte(c.name), &c.state)
+	c.relaxed = r.Relaxed
 	// The data of the caller stay the caller's.
 	end := len(c.value) - crc32.Size
-	after.data = c.value[end-len(r.Data) : end]
+	c.state.data = c.value[end-len(r.Data) : end]
 	return &boltOp{what: what, version: version - 1, change: c, done: make(chan struct{})}
 }
 
@@ -84,7 +91,7 @@ func (op *boltOp) size() int {
 	if op.change == nil {
 		return 0
 	}
-	return len(op.change.key) + len(op.change.value)
+	return len(op.change.name) + len(op.change.value)
 }
 
 // refuse decides whether the write may happen on top of old, which is nil if
@@ -127,9 +134,10 @@ func newBoltTx(tx *bbolt.Tx, now time.Time) *boltTx {
 // is, if there may be something. Keys and values are not changed any more, so bbolt
 // may keep them until the transaction ends.
 func (tx *boltTx) replace(c *boltChange, mayExist bool) error {
+	key := []byte(c.name)
 	old, err := &stored{}, error(nil)
 	if mayExist {
-		old, err = decodeRecord(c.key, tx.records.Get(c.key))
+		old, err = decodeRecord(key, tx.records.Get(key))
 	}
 	if err != nil {
 		// There is none, or it was damaged since the change was decided upon.
@@ -137,7 +145,7 @@ func (tx *boltTx) replace(c *boltChange, mayExist bool) error {
 		// List passes over them.
 		old = &stored{}
 	}
-	err = tx.leave(c.key, missing(old.indexes, c.indexes()))
+	err = tx.leave(key, missing(old.indexes, c.indexes()))
 	if err != nil {
 		return err
 	}
@@ -147,14 +155,14 @@ func (tx *boltTx) replace(c *boltChange, mayExist bool) error {
 			return err
 		}
 	}
-	err = tx.reschedule(c.key, old.expires, c.expires())
+	err = tx.reschedule(key, old.expires, c.expires())
 	if err != nil {
 		return err
 	}
-	if c.after == nil {
-		return tx.records.Delete(c.key)
+	if c.value == nil {
+		return tx.records.Delete(key)
 	}
-	return tx.records.Put(c.key, c.value)
+	return tx.records.Put(key, c.value)
 }
 
 // reschedule moves the record under key to another place in the expiry bucket.

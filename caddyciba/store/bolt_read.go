@@ -20,14 +20,15 @@ func (b *Bolt) Get(ctx context.Context, kind, id string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := appendKey(make([]byte, 0, maxKey), kind, id)
-	c := b.recent.get(key)
+	name := kind + "\x00" + id
+	c := b.recent.get(name)
 	if c != nil {
 		return c.found(kind, id, b.now())
 	}
-	if !b.filter.Load().mayHave(key) {
+	if !b.filter.Load().mayHaveName(name) {
 		return nil, ErrNotFound
 	}
+	key := []byte(name)
 	var found *Record
 	err = b.view(func(tx *bbolt.Tx) error {
 		s, err := decodeRecord(key, tx.Bucket(recordBucket).Get(key))
@@ -48,10 +49,10 @@ func (b *Bolt) Get(ctx context.Context, kind, id string) (*Record, error) {
 
 // found returns the record as the change has left it.
 func (c *boltChange) found(kind, id string, now time.Time) (*Record, error) {
-	if c.after == nil || expired(c.after.expires, now) {
+	if c.gone(now) {
 		return nil, ErrNotFound
 	}
-	r := c.after.record(kind, id)
+	r := c.state.record(kind, id)
 	r.Indexes = slices.Clone(r.Indexes)
 	return r, nil
 }
@@ -140,9 +141,9 @@ func (l *boltList) addStored(id string) error {
 		return nil
 	}
 	key := appendKey(make([]byte, 0, maxKey), l.kind, id)
-	c := l.recent.get(key)
+	c := l.recent.get(string(key))
 	if c != nil {
-		if c.after != nil && slices.Contains(c.after.indexes, l.index) {
+		if slices.Contains(c.indexes(), l.index) {
 			r, err := c.found(l.kind, id, l.now)
 			if err == nil {
 				l.page = append(l.page, r)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 	"sync"
@@ -86,16 +85,16 @@ func (r *boltRecent) add(changes ...*boltChange) {
 }
 
 // get returns the last change of a record, or nil if it is not at hand.
-func (r *boltRecent) get(key []byte) *boltChange {
+func (r *boltRecent) get(name string) *boltChange {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return firstOf(key, r.fresh.changes, r.moving.changes, r.moved)
+	return firstOf(name, r.fresh.changes, r.moving.changes, r.moved)
 }
 
 // firstOf returns what the first of the maps that knows the record says of it.
-func firstOf(key []byte, maps ...map[string]*boltChange) *boltChange {
+func firstOf(name string, maps ...map[string]*boltChange) *boltChange {
 	for _, m := range maps {
-		c := m[string(key)]
+		c := m[name]
 		if c != nil {
 			return c
 		}
@@ -133,10 +132,10 @@ func (r *boltRecent) listed(prefix []byte, after string) ([]*boltChange, recentV
 }
 
 // get returns the last change of a record, or nil if it is not at hand.
-func (v recentView) get(key []byte) *boltChange {
+func (v recentView) get(name string) *boltChange {
 	v.of.mu.RLock()
 	defer v.of.mu.RUnlock()
-	return firstOf(key, v.fresh, v.moving, v.moved)
+	return firstOf(name, v.fresh, v.moving, v.moved)
 }
 
 // firm returns how many changes the journal has and the database has not.
@@ -151,24 +150,23 @@ func (r *boltRecent) firm() int {
 // before the given time stay where they are: most of them never cost the disk
 // anything. Left out is what the database need not know of: a record that is gone
 // and that inDatabase has never heard of. It ends with endMove or abortMove.
-func (r *boltRecent) beginMove(now, stay time.Time, inDatabase func(key []byte) bool) []*boltChange {
+func (r *boltRecent) beginMove(now, stay time.Time, inDatabase func(name string) bool) []*boltChange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := r.fresh.changes
 	r.fresh, r.moving = generation{}, generation{}
 	due := make([]*boltChange, 0, len(all))
 	for _, c := range all {
-		gone := c.after == nil || expired(c.after.expires, now)
 		switch {
-		case gone && !inDatabase(c.key):
-		case c.relaxed && !gone && expired(c.after.expires, stay):
+		case c.gone(now) && !inDatabase(c.name):
+		case c.relaxed && !c.gone(now) && c.gone(stay):
 			r.fresh.put(c)
 		default:
 			r.moving.put(c)
 			due = append(due, c)
 		}
 	}
-	slices.SortFunc(due, func(a, b *boltChange) int { return bytes.Compare(a.key, b.key) })
+	slices.SortFunc(due, func(a, b *boltChange) int { return strings.Compare(a.name, b.name) })
 	return due
 }
 

@@ -126,17 +126,18 @@ func (b *Bolt) allow(op *boltOp, now time.Time) error {
 func (b *Bolt) current(next *boltChange) (*stored, error) {
 	c := b.staged[next.name]
 	if c == nil {
-		c = b.recent.get(next.key)
+		c = b.recent.get(next.name)
 	}
 	if c != nil {
-		return c.after, nil
+		return c.after(), nil
 	}
-	if !b.filter.Load().mayHave(next.key) {
+	if !b.filter.Load().mayHaveName(next.name) {
 		return nil, nil
 	}
 	var s *stored
 	err := b.view(func(tx *bbolt.Tx) (err error) {
-		s, err = decodeRecord(next.key, tx.Bucket(recordBucket).Get(next.key))
+		key := []byte(next.name)
+		s, err = decodeRecord(key, tx.Bucket(recordBucket).Get(key))
 		if s != nil {
 			s.data = nil // it is the file's
 		}
@@ -198,7 +199,7 @@ func (b *Bolt) fold(linger time.Duration) error {
 
 func (b *Bolt) move(linger time.Duration) error {
 	now, filter := b.now(), b.filter.Load()
-	changes := b.recent.beginMove(now, now.Add(linger), filter.mayHave)
+	changes := b.recent.beginMove(now, now.Add(linger), filter.mayHaveName)
 	if len(changes) == 0 && b.journal.fresh() {
 		b.recent.abortMove()
 		return nil
@@ -214,7 +215,7 @@ func (b *Bolt) move(linger time.Duration) error {
 		return b.db.Update(func(tx *bbolt.Tx) error {
 			t := newBoltTx(tx, now)
 			for _, c := range changes {
-				mayExist := filter.mayHave(c.key)
+				mayExist := filter.mayHaveName(c.name)
 				filter.addChange(c)
 				err := t.replace(c, mayExist)
 				if err != nil {

@@ -11,37 +11,48 @@ const notifyTimeout = 30 * time.Second
 
 // background counts work that outlives the HTTP request that it began with.
 type background struct {
-	mu     sync.Mutex
-	closed bool
-	done   chan struct{} // closed by close
-	wg     sync.WaitGroup
+	mu      sync.Mutex
+	closed  bool
+	done    chan struct{} // closed by close
+	cancels map[int]context.CancelFunc
+	begun   int
+	wg      sync.WaitGroup
 }
 
 // run calls f in a goroutine, unless the background was closed. The context
 // carries the values of ctx, and ends after timeout, if that is not zero, or with
 // close.
 func (b *background) run(ctx context.Context, timeout time.Duration, f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
+		cancel()
 		return
 	}
+	b.begun++
+	number := b.begun
+	if b.cancels == nil {
+		b.cancels = make(map[int]context.CancelFunc)
+	}
+	b.cancels[number] = cancel
 	b.wg.Go(func() {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
+		defer b.end(number, cancel)
 		if timeout > 0 {
-			ctx, cancel = context.WithTimeout(ctx, timeout)
+			limited, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
+			ctx = limited
 		}
-		b.wg.Go(func() {
-			select {
-			case <-b.done:
-				cancel()
-			case <-ctx.Done():
-			}
-		})
 		f(ctx)
 	})
+}
+
+// end forgets work that is done.
+func (b *background) end(number int, cancel context.CancelFunc) {
+	cancel()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.cancels, number)
 }
 
 // close ends all work and waits for it.
@@ -50,6 +61,9 @@ func (b *background) close() {
 	if !b.closed {
 		b.closed = true
 		close(b.done)
+	}
+	for _, cancel := range b.cancels {
+		cancel()
 	}
 	b.mu.Unlock()
 	b.wg.Wait()
