@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -153,6 +154,11 @@ func (p *Provider) renderError(w http.ResponseWriter, r *http.Request, err error
 			cause:       err,
 		}
 	}
+	if hungUp(r, err) {
+		p.log.Debug("the client has gone before its answer", zap.String("path", r.URL.Path), zap.Error(e.cause))
+		w.WriteHeader(statusClientGone)
+		return
+	}
 	p.logError(r, e)
 	h := w.Header()
 	noStore(h)
@@ -175,6 +181,15 @@ func (p *Provider) renderError(w http.ResponseWriter, r *http.Request, err error
 		return
 	}
 	writeBody(w, e.status, body)
+}
+
+// statusClientGone is the status of an answer that nobody gets. It is none of HTTP's:
+// Caddy and nginx write it into access logs, where it is no fault of the server.
+const statusClientGone = 499
+
+// hungUp reports whether a request has failed because its client has gone.
+func hungUp(r *http.Request, err error) bool {
+	return r.Context().Err() != nil && errors.Is(err, context.Canceled)
 }
 
 // logError writes faults of ours as errors and refusals as debug lines.
