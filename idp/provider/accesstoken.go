@@ -62,7 +62,7 @@ func (p *Provider) accessToken(ctx context.Context, set *keySet, i issue, now ti
 		ACR:         h.ACR,
 		AMR:         h.AMR,
 		Transaction: h.id,
-		Details:     h.Details,
+		Details:     i.details,
 	}
 	if !i.cnf.none() {
 		claims.Confirmation = &i.cnf

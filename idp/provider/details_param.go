@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -93,7 +92,7 @@ func (p *Provider) checkDetail(c *client, object map[string]json.RawMessage) err
 		return errors.New("type is missing or not a string")
 	}
 	t, ok := p.detailsTypes[name]
-	if !ok || len(c.DetailsTypes) > 0 && !slices.Contains(c.DetailsTypes, name) {
+	if !ok || !p.allowsDetails(c, name) {
 		return errors.New("type is not declared or not allowed for the client")
 	}
 	for member, raw := range object {

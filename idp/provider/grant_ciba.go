@@ -120,7 +120,8 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by red
 	if h.Bound != nil && !by.cnf.continues(*h.Bound) {
 		return nil, errOtherKey
 	}
-	err := checkNarrowing(f.get("scope"), h.Granted)
+	granted := p.scopesLeft(c, h.Granted)
+	err := checkNarrowing(f.get("scope"), granted)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,11 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by red
 	if err != nil {
 		return nil, err
 	}
-	targets, err := p.targets(h, h.Granted, f.all("resource"))
+	details, err := p.detailsLeft(c, h.Details)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := p.targets(h, granted, f.all("resource"))
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +142,8 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by red
 		return nil, err
 	}
 	tokens, used, err := p.firstTokens(ctx, issue{
-		client: c, user: user, request: h, scope: p.scopeFor(h.Granted, targets), targets: targets, authReqID: by.authReqID, cnf: by.cnf,
+		client: c, user: user, request: h, scope: p.scopeFor(granted, targets), targets: targets, details: details,
+		authReqID: by.authReqID, cnf: by.cnf,
 	})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))

@@ -104,15 +104,20 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if h.Refresh.Bound != nil && !cnf.continues(*h.Refresh.Bound) {
 		return nil, errRefreshKey
 	}
-	scope := h.Granted
+	granted := p.scopesLeft(c, h.Granted)
+	scope := granted
 	if f.get("scope") != "" {
-		err = checkNarrowing(f.get("scope"), h.Granted)
+		err = checkNarrowing(f.get("scope"), granted)
 		if err != nil {
 			return nil, err
 		}
 		scope = strings.Fields(f.get("scope"))
 	}
 	err = checkSameDetails(f.get("authorization_details"), h.Details)
+	if err != nil {
+		return nil, err
+	}
+	details, err := p.detailsLeft(c, h.Details)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +129,9 @@ func (p *Provider) grantRefresh(r *http.Request, c *client, f *form) (*tokenResp
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := p.issueTokens(ctx, issue{client: c, user: user, request: h, scope: p.scopeFor(scope, targets), targets: targets, cnf: cnf})
+	tokens, err := p.issueTokens(ctx, issue{
+		client: c, user: user, request: h, scope: p.scopeFor(scope, targets), targets: targets, details: details, cnf: cnf,
+	})
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("making tokens: %w", err))
 	}

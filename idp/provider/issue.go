@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 )
@@ -13,6 +14,7 @@ type issue struct {
 	request   *heldRequest
 	scope     []string // of the access token
 	targets   []string // resource servers of the access token
+	details   json.RawMessage
 	cnf       confirmation
 	authReqID string // empty when tokens are refreshed
 	refresh   string // refresh token that goes with them
@@ -41,7 +43,7 @@ func (p *Provider) issueTokens(ctx context.Context, i issue) (*tokenResponse, er
 		IDToken:      id,
 		RefreshToken: i.refresh,
 		Scope:        joinScope(i.scope),
-		Details:      i.request.Details,
+		Details:      i.details,
 	}, nil
 }
 

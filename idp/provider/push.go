@@ -81,12 +81,17 @@ func (p *Provider) mint(ctx context.Context, c *client, h *heldRequest, secret *
 	if err != nil {
 		return nil, false, fmt.Errorf("looking up user: %w", err)
 	}
-	targets, err := p.targets(h, h.Granted, nil)
+	granted := p.scopesLeft(c, h.Granted)
+	targets, err := p.targets(h, granted, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	details, err := p.detailsLeft(c, h.Details)
 	if err != nil {
 		return nil, false, err
 	}
 	tokens, used, err := p.firstTokens(ctx, issue{
-		client: c, user: user, request: h, scope: p.scopeFor(h.Granted, targets), targets: targets,
+		client: c, user: user, request: h, scope: p.scopeFor(granted, targets), targets: targets, details: details,
 		authReqID: secret.AuthReqID, pushed: true,
 	})
 	if err != nil {
