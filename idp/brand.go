@@ -14,6 +14,12 @@ type Brand struct {
 	// The color of buttons and links as #rrggbb. Default: the approval app's
 	// own.
 	Accent string `json:"accent,omitempty"`
+
+	// A folder with templates that take the place of the approval app's own, by
+	// file name, and a style sheet brand.css that comes behind its own. They are
+	// read when the config is loaded, and what would break a page is an error
+	// then. Placeholders are resolved. Default: none.
+	Templates string `json:"templates,omitempty"`
 }
 
 var color = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)

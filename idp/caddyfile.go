@@ -143,6 +143,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		brand {
 //			name   <text>
 //			accent "<#rrggbb>"
+//			templates <folder>
 //		}
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

@@ -179,6 +179,8 @@ func (p *parser) brand() error {
 			return p.text(&brand.Name)
 		case "accent":
 			return p.color(&brand.Accent)
+		case "templates":
+			return p.text(&brand.Templates)
 		default:
 			return p.unknown()
 		}

@@ -88,6 +88,7 @@ func (in *instance) build(s *settings, to *sink) error {
 		ComparePassword:  comparePassword,
 		FakeHash:         s.fakePassword(),
 		Brand:            s.Brand,
+		Templates:        s.Templates,
 		ClientIP:         clientIP,
 		SessionIdle:      s.SessionIdle,
 		SessionLifetime:  s.SessionLifetime,

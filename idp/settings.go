@@ -61,6 +61,7 @@ type settings struct {
 	Clients     []provider.Client
 	Users       []provider.User
 	Brand       approval.Brand
+	Templates   map[string][]byte
 }
 
 // resolve reads all secrets and key files that the config names. The second
@@ -107,6 +108,10 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		s.Limits = *h.Limits
 	}
 	var err error
+	s.Templates, err = h.Brand.readTemplates(repl)
+	if err != nil {
+		return nil, nil, err
+	}
 	s.NotificationNetworks, err = parseNetworks("notification_networks", h.NotificationNetworks)
 	if err != nil {
 		return nil, nil, err

@@ -85,6 +85,12 @@ type Config struct {
 	// Brand is how the app presents itself.
 	Brand Brand
 
+	// Templates are files that take the place of the app's own, by name: those of the
+	// folder templates, such as page_end.html, and StyleFile. They are trusted. New
+	// refuses files that replace nothing, and tries the pages of a decision out with
+	// examples. What a template gets may change with the version of the app.
+	Templates map[string][]byte
+
 	// ClientIP returns the address of the browser, for counting attempts per
 	// source. Default: the peer of the connection.
 	ClientIP func(*http.Request) string
@@ -204,11 +210,19 @@ func New(cfg Config) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.assets, err = loadAssets(a.base, cfg.Brand, th)
+	err = checkTemplateNames(cfg.Templates)
+	if err != nil {
+		return nil, err
+	}
+	a.assets, err = loadAssets(a.base, cfg.Brand, th, cfg.Templates[StyleFile])
 	if err != nil {
 		return nil, err
 	}
 	a.pages, err = a.loadPages()
+	if err != nil {
+		return nil, err
+	}
+	err = a.checkPages()
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,7 +41,7 @@ var contentTypes = map[string]string{
 }
 
 // loadAssets prepares the embedded files and those that follow from the brand.
-func loadAssets(base string, brand Brand, th theme) (*assets, error) {
+func loadAssets(base string, brand Brand, th theme, style []byte) (*assets, error) {
 	s := &assets{byName: map[string]asset{}, urls: map[string]string{}}
 	css, err := readAssets("assets/app.css", "assets/factor.css")
 	if err != nil {
@@ -55,7 +56,7 @@ func loadAssets(base string, brand Brand, th theme) (*assets, error) {
 		return nil, err
 	}
 	icon = bytes.ReplaceAll(icon, []byte("{accent}"), []byte(th.accent.String()))
-	s.add(base, "app.css", append([]byte(th.css()), css...))
+	s.add(base, "app.css", slices.Concat([]byte(th.css()), css, style))
 	s.add(base, "app.js", js)
 	js, err = readAssets("assets/notifications.js")
 	if err != nil {

@@ -328,7 +328,7 @@ func firstDifference(got, want string) string {
 // Nothing that is served names another host.
 func TestNoForeignAddress(t *testing.T) {
 	g := newRig(t)
-	address := regexp.MustCompile(`(?i:(https?:)?//[a-z0-9.-]+\.[a-z]{2,})|url\(|@import`)
+	address := regexp.MustCompile(`(?i:(https?:)?//[a-z0-9.-]+\.[a-z]{2,})|[:, ]url\(|@import`)
 	for name, file := range g.app.assets.byName {
 		text := strings.ReplaceAll(string(file.body), "http://www.w3.org/2000/svg", "")
 		if found := address.FindString(text); found != "" {
