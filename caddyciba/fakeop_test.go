@@ -24,7 +24,7 @@ import (
 // its customers do.
 type fakeOP struct {
 	*httptest.Server
-	t      *testing.T
+	t      testing.TB
 	key    *ecdsa.PrivateKey
 	signer jose.Signer
 
@@ -65,7 +65,7 @@ const (
 	testClientSecret = "gateway-secret-for-tests"
 )
 
-func newFakeOP(t *testing.T) *fakeOP {
+func newFakeOP(t testing.TB) *fakeOP {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -258,7 +258,7 @@ func reply(w http.ResponseWriter, status int, body any) {
 }
 
 // eventually waits for something that other goroutines bring about.
-func eventually(t *testing.T, what string, done func() bool) {
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !done() {

@@ -143,6 +143,16 @@ type Handler struct {
 	// be written after it. Default: 2m. Maximum: 1h.
 	Hold caddy.Duration `json:"hold,omitempty"`
 
+	// Reuse is how long after an approval it covers all later requests of the same
+	// caller and customer on this route, which are then passed on with its token,
+	// without a question and as ordinary requests. It needs callers who are
+	// authenticated, and a customer who is known without the request. The message
+	// cannot show fields of a body, as it would be about one request. Approvals
+	// are remembered by each node for itself, and not across restarts; none is
+	// used longer than its access token is good. Default: an approval covers one
+	// request. Maximum: 24h.
+	Reuse caddy.Duration `json:"reuse,omitempty"`
+
 	// MaxBody is the size in bytes above which a request's body is refused
 	// with status 413 before anybody is asked. Default: 65536. Maximum:
 	// 67108864.
@@ -226,6 +236,9 @@ type Handler struct {
 	app    *App
 	pooled *pooledGate
 	route  *stepup.Route
+
+	// customer is known without the request where approvals cover later ones.
+	customer *template
 }
 
 // CaddyModule returns the Caddy module information.

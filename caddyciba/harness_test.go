@@ -83,7 +83,7 @@ func newSite(t *testing.T, global string) *site {
 	return s
 }
 
-func adapt(t *testing.T, caddyfile string) ([]byte, error) {
+func adapt(t testing.TB, caddyfile string) ([]byte, error) {
 	t.Helper()
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 	return config, err

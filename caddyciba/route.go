@@ -64,6 +64,12 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 			if err != nil {
 				return stepup.Ask{}, err
 			}
+			if h.Reuse > 0 {
+				err = h.extend(&question, s)
+				if err != nil {
+					return stepup.Ask{}, err
+				}
+			}
 			switch h.Subject {
 			case off:
 			case defaultSubject:
@@ -81,6 +87,10 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 	}
 	if !route.NoToken {
 		route.TokenHeader = h.Token
+	}
+	err = h.applyReuse(route, customer, message)
+	if err != nil {
+		return nil, err
 	}
 	err = h.applyPolicy(route)
 	if err != nil {
@@ -126,6 +136,13 @@ func ask(ctx context.Context, customer, message *template, s *stepup.Snapshot, d
 	return stepup.Ask{Customer: who, Caller: caller, Anonymous: anonymous, Message: what}, nil
 }
 
+// certificateKey is the placeholder of the caller's certificate, and
+// certificatePrefix begins the name of a caller who is known by it.
+const (
+	certificateKey    = "http.request.tls.client.fingerprint"
+	certificatePrefix = "certificate "
+)
+
 // addressPrefix begins the name of a caller of whom nothing is known but the
 // address.
 const addressPrefix = "address "
@@ -137,9 +154,9 @@ func callerOf(ctx context.Context, repl *caddy.Replacer, user string) string {
 	if user != "" {
 		return user
 	}
-	certificate, _ := repl.GetString("http.request.tls.client.fingerprint")
+	certificate, _ := repl.GetString(certificateKey)
 	if certificate != "" {
-		return "certificate " + certificate
+		return certificatePrefix + certificate
 	}
 	address, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 	if address != "" {

@@ -28,6 +28,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	defer func() { _ = h.pooled.release() }()
 
+	covered, err := h.serveCovered(g, w, r, next)
+	if covered || err != nil {
+		return err
+	}
+
 	if !h.ReportOnly {
 		collectors.held.WithLabelValues(g.issuer).Inc()
 		defer collectors.held.WithLabelValues(g.issuer).Dec()

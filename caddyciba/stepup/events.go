@@ -42,6 +42,10 @@ const (
 	// EventRefused: the request was refused before there was a transaction.
 	EventRefused EventType = "refused"
 
+	// EventReused: an earlier approval covers the request, which goes on without a
+	// question.
+	EventReused EventType = "reused"
+
 	// EventPassed: the request needs no approval and went on as it came.
 	EventPassed EventType = "passed"
 

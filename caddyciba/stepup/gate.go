@@ -123,6 +123,7 @@ type Gate struct {
 	stay      func() (func(), error)
 	reenter   func(context.Context, http.ResponseWriter, json.RawMessage) error
 	ahead     func(string) bool
+	reuses    reuses
 	serving   sync.Map // ids of transactions, with the *hold or *errand that has them
 	delay     time.Duration
 	now       func() time.Time

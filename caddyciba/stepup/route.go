@@ -116,6 +116,15 @@ type Route struct {
 	// the answer; any other one is transaction-not-readable.
 	Ask func(ctx context.Context, s *Snapshot, d *Document) (Ask, error)
 
+	// Reuse is how long after an approval it covers all later requests of the same
+	// caller and customer on this route; see Gate.Covered. Default: it covers its
+	// request alone.
+	Reuse time.Duration
+
+	// ReuseKey tells this route from others of the gate: an approval covers
+	// requests of routes with its ReuseKey.
+	ReuseKey string
+
 	// TokenHeader is the header with the customer's access token, as "Bearer" and
 	// the token in Authorization, and the token alone in any other. Default:
 	// Authorization.

@@ -65,7 +65,11 @@ func (h *hold) send(tokens *ciba.Tokens) error {
 	h.visit.sending()
 	stop.start()
 	err = h.call(a, out)
-	return h.record(a, err, context.Cause(ctx))
+	err = h.record(a, err, context.Cause(ctx))
+	if err == nil {
+		h.remember(tokens)
+	}
+	return err
 }
 
 // outbound builds the request to the upstream: the snapshot, with what the
@@ -78,26 +82,31 @@ func (h *hold) outbound(ctx context.Context, tokens *ciba.Tokens) (*http.Request
 	h.snapshot.restore(h.r)
 	out := h.r.WithContext(ctx)
 	h.snapshot.restore(out)
+	keepCoding(out)
+	h.setHeaders(out.Header, &Approval{Transaction: h.entry.clone(), Claims: tokens.Claims}, tokens)
+	return out, nil
+}
+
+// setHeaders sets what the operator has configured, and the token.
+func (h *hold) setHeaders(header http.Header, approval *Approval, tokens *ciba.Tokens) {
 	if h.route.SetHeaders != nil {
 		set := make(http.Header)
-		h.route.SetHeaders(set, &Approval{Transaction: h.entry.clone(), Claims: tokens.Claims})
+		h.route.SetHeaders(set, approval)
 		for _, name := range h.route.Headers {
 			values := set.Values(name)
 			if len(values) > 0 {
-				out.Header[http.CanonicalHeaderKey(name)] = values
+				header[http.CanonicalHeaderKey(name)] = values
 			}
 		}
 	}
-	keepCoding(out)
 	if h.route.NoToken {
-		return out, nil
+		return
 	}
 	token := tokens.AccessToken
 	if http.CanonicalHeaderKey(h.route.TokenHeader) == defaultTokenHeader {
 		token = "Bearer " + token
 	}
-	out.Header.Set(h.route.TokenHeader, token)
-	return out, nil
+	header.Set(h.route.TokenHeader, token)
 }
 
 // keepCoding makes the upstream's answer arrive as it was sent. Without an

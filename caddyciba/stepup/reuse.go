@@ -1,0 +1,152 @@
+package stepup
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/ciba"
+)
+
+const (
+	// maxReusable is how many approvals a gate remembers for later requests. Beyond
+	// it the customer is asked again.
+	maxReusable = 10000
+
+	// reuseMargin is how long before its end an access token is not used any more.
+	reuseMargin = 5 * time.Second
+)
+
+// reuseKey says to which requests an approval extends. It is a hash, so that what
+// is remembered cannot be searched for people.
+type reuseKey [sha256.Size]byte
+
+// reuseOf makes the key of a caller and a customer on a route. Each part has its
+// length in front, so that no two triples have one key.
+func reuseOf(rt *Route, caller, customer string) reuseKey {
+	var buffer [256]byte
+	text := buffer[:0]
+	for _, part := range []string{rt.ReuseKey, caller, customer} {
+		text = binary.BigEndian.AppendUint64(text, uint64(len(part)))
+		text = append(text, part...)
+	}
+	return sha256.Sum256(text)
+}
+
+// reusable is an approval that covers later requests.
+type reusable struct {
+	approval *Approval
+	header   http.Header // what the gate sets, with the token
+	until    time.Time
+}
+
+// reuses are the approvals that cover later requests, of this process alone and in
+// memory alone.
+type reuses struct {
+	mu    sync.RWMutex
+	known map[reuseKey]*reusable
+}
+
+func (u *reuses) get(key reuseKey, now time.Time) *reusable {
+	u.mu.RLock()
+	found := u.known[key]
+	u.mu.RUnlock()
+	if found == nil || !now.Before(found.until) {
+		return nil
+	}
+	return found
+}
+
+// put remembers an approval, if there is room for it once those that are over have
+// been forgotten.
+func (u *reuses) put(key reuseKey, r *reusable, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.known == nil {
+		u.known = make(map[reuseKey]*reusable)
+	}
+	if len(u.known) >= maxReusable {
+		for other, old := range u.known {
+			if !now.Before(old.until) {
+				delete(u.known, other)
+			}
+		}
+	}
+	_, there := u.known[key]
+	if there || len(u.known) < maxReusable {
+		u.known[key] = r
+	}
+}
+
+// forget drops an approval.
+func (u *reuses) forget(key reuseKey) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.known, key)
+}
+
+// remember lets the approval of a request that was answered cover later ones, as
+// the route says, until its token ends. The approval of a caller of whom nothing is
+// known but the address covers nobody.
+func (h *hold) remember(tokens *ciba.Tokens) {
+	if h.route.Reuse <= 0 || h.ask.Anonymous || h.ask.Caller == "" {
+		return
+	}
+	now := h.gate.now()
+	until := h.entry.Times[StateApproved].Add(h.route.Reuse)
+	if end := tokens.ExpiresAt.Add(-reuseMargin); !tokens.ExpiresAt.IsZero() && end.Before(until) {
+		until = end
+	}
+	if !now.Before(until) {
+		return
+	}
+	approval := &Approval{Transaction: h.entry.clone(), Claims: tokens.Claims}
+	header := make(http.Header)
+	h.setHeaders(header, approval, tokens)
+	h.gate.reuses.put(reuseOf(h.route, h.ask.Caller, h.ask.Customer), &reusable{approval: approval, header: header, until: until}, now)
+}
+
+// Covered returns the request to send if an earlier approval of this caller and
+// customer covers it: a copy of r with the customer's token and what else the gate
+// sets. Without such an approval it returns nil, and the customer has to be asked.
+//
+// Target and headers are checked as for every request; the error is a *Refusal. The
+// body is not looked at. What is sent is an ordinary request then: it is not in the
+// journal, and nothing keeps it from being repeated.
+//
+// Caller must be who authentication has found, never an address.
+func (g *Gate) Covered(r *http.Request, rt *Route, caller, customer string) (*http.Request, *Approval, error) {
+	if rt.Reuse <= 0 || caller == "" || customer == "" {
+		return nil, nil, nil
+	}
+	found := g.reuses.get(reuseOf(rt, caller, customer), g.now())
+	if found == nil {
+		return nil, nil, nil
+	}
+	for _, check := range []func(*http.Request) error{CheckTarget, checkUpgrade} {
+		err := check(r)
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	err := Clean(r, rt.OwnHeaders()...)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := new(http.Request)
+	*out = *r
+	out.Header = r.Header.Clone()
+	for name, values := range found.header {
+		out.Header[name] = values
+	}
+	g.observe(Event{Type: EventReused, Time: g.now(), Route: rt.Name})
+	return out, found.approval, nil
+}
+
+// Forget makes the customer be asked again, for example because the upstream does
+// not take the token any more.
+func (g *Gate) Forget(rt *Route, caller, customer string) {
+	g.reuses.forget(reuseOf(rt, caller, customer))
+}
