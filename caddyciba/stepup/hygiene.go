@@ -51,12 +51,28 @@ func Clean(r *http.Request, names ...string) error {
 // foldHeader maps all spellings that some software takes for one header to one
 // string: CGI and its successors fold "-", "_" and "." to "_".
 func foldHeader(name string) string {
+	if common, ok := commonHeaders[name]; ok {
+		return common
+	}
 	return strings.Map(func(char rune) rune {
 		if char == '_' || char == '.' {
 			return '-'
 		}
 		return char
 	}, strings.ToLower(name))
+}
+
+// commonHeaders are names that nearly every request has, folded once.
+var commonHeaders = foldAll("Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control",
+	"Connection", "Content-Length", "Content-Type", "Cookie", "Origin", "Referer", "Sec-Fetch-Dest",
+	"Sec-Fetch-Mode", "Sec-Fetch-Site", "User-Agent", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
+
+func foldAll(names ...string) map[string]string {
+	folded := make(map[string]string, len(names))
+	for _, name := range names {
+		folded[name] = strings.ToLower(name)
+	}
+	return folded
 }
 
 // overrides are headers by which a back end is told another method or target
