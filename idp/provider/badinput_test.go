@@ -136,6 +136,7 @@ func (b *badRequest) request() *http.Request {
 func TestBadInput(t *testing.T) {
 	files := map[string]badRequest{
 		"backchannel.txt": {endpoint: "/backchannel-authentication", params: []string{"scope=openid", "login_hint=alice"}},
+		"details.txt":     {endpoint: "/backchannel-authentication", params: []string{"scope=openid", "login_hint=alice"}},
 		"token.txt": {endpoint: "/token", params: []string{
 			"grant_type=" + provider.GrantCIBA, "auth_req_id={auth_req_id}",
 		}},
@@ -143,7 +144,7 @@ func TestBadInput(t *testing.T) {
 	for file, good := range files {
 		for _, c := range readBadInputs(t, file) {
 			t.Run(strings.TrimSuffix(file, ".txt")+"/"+c.name, func(t *testing.T) {
-				w := newWorld(t, nil)
+				w := newWorld(t, worlds[strings.TrimSuffix(file, ".txt")])
 				b := good
 				b.method, b.auth = http.MethodPost, "gateway"
 				b.header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}

@@ -98,11 +98,19 @@ func TestTLSClientAuth(t *testing.T) {
 		"with a longer subject": issue(t, intermediate, func(c *x509.Certificate) { c.Subject.OrganizationalUnit = []string{"x"} }),
 	}
 	want := w.post("nobody", "/backchannel-authentication", "scope", "openid").raw
-	for name, id := range bad {
+	for _, name := range readLines(t, "certificate.txt") {
+		id, known := bad[name]
+		if !known {
+			t.Fatalf("unknown certificate %q", name)
+		}
+		delete(bad, name)
 		a := w.startCertified(id, "tls")
 		if a.status != 401 || a.raw != want || a.header.Get("WWW-Authenticate") != "" {
 			t.Errorf("%s: %d %s %v", name, a.status, a.raw, a.header)
 		}
+	}
+	if len(bad) > 0 {
+		t.Errorf("not in the list: %v", bad)
 	}
 	for _, id := range []string{"off", "second", "nobody", "gateway"} {
 		a := w.startCertified(good, id)

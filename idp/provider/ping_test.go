@@ -229,14 +229,11 @@ func TestPingIsRetried(t *testing.T) {
 	w.poll("gateway", authReqID).want(t, 400, "expired_token")
 }
 
-// CIBA checklist A9; threats B48, B49
+// CIBA checklist A9. What is refused is in testdata/badinput.
 func TestNotificationToken(t *testing.T) {
 	w, _ := pingWorld(t, answerWith(http.StatusNoContent))
 	try := func(client, token string) *answer {
 		return w.post(client, "/backchannel-authentication", "scope", "openid", "login_hint", "bob", "client_notification_token", token)
-	}
-	for _, bad := range []string{"", "short", strings.Repeat("a", 1025), strings.Repeat("a", 30) + "!", strings.Repeat("a", 30) + " b", strings.Repeat("a", 30) + "=b"} {
-		try("gateway", bad).want(t, 400, "invalid_request")
 	}
 	try("gateway", strings.Repeat("a", 1024)).want(t, 200, "")
 	try("other", "x y").want(t, 200, "") // a poll client's is ignored

@@ -43,25 +43,31 @@ func goodRequest(w *world) *badJWT {
 	}
 }
 
-// sendRequest sends a signed request.
-func (w *world) sendRequest(f *forger, b *badJWT) *answer {
+// requestParameters are the parameters of a request: the signed request, or its claims.
+func (w *world) requestParameters(f *forger, b *badJWT) url.Values {
 	w.t.Helper()
 	params := url.Values{}
 	for name, values := range b.params {
 		params[name] = values
 	}
-	if b.unsigned {
-		for name, raw := range b.claims {
-			var text string
-			err := json.Unmarshal(raw, &text)
-			if err == nil && name != "iss" && name != "aud" && name != "jti" {
-				params.Set(name, text)
-			}
-		}
-	} else {
+	if !b.unsigned {
 		params.Set("request", f.compact(w.t.(*testing.T), b))
+		return params
 	}
-	r := postRequest(backchannel, params.Encode())
+	for name, raw := range b.claims {
+		var text string
+		err := json.Unmarshal(raw, &text)
+		if err == nil && name != "iss" && name != "aud" && name != "jti" {
+			params.Set(name, text)
+		}
+	}
+	return params
+}
+
+// sendRequest sends a signed request.
+func (w *world) sendRequest(f *forger, b *badJWT) *answer {
+	w.t.Helper()
+	r := postRequest(backchannel, w.requestParameters(f, b).Encode())
 	r.SetBasicAuth("signed", secret1)
 	return w.do(r)
 }
