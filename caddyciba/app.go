@@ -77,6 +77,9 @@ type App struct {
 	journal *stepup.Journal
 	health  *health
 
+	// before is what gates belonged to before this configuration started.
+	before map[string]surroundings
+
 	// notified are the providers whose notifications some site takes.
 	notified map[string]bool
 }
@@ -98,6 +101,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.guarded = make(map[string][]*caddyhttp.Server)
 	a.notified = make(map[string]bool)
 	a.health = new(health)
+	a.before = make(map[string]surroundings)
 
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
 		if a.Providers[name] == nil {
@@ -177,9 +181,9 @@ func (a *App) Start() error {
 	a.warnUnnotified()
 	for key, g := range a.gates {
 		servers := a.guarded[key]
-		g.servers.Store(&servers)
-		g.ahead.Store(&a.ahead)
-		g.reports.Store(a.reports)
+		a.before[key] = surroundings{
+			servers: g.servers.Swap(&servers), ahead: g.ahead.Swap(&a.ahead), reports: g.reports.Swap(a.reports),
+		}
 		g.engine.Resume()
 		g.settleRest(ctx)
 	}
@@ -191,6 +195,9 @@ func (a *App) Start() error {
 // that wait have been answered before (see drain), and Stop waits for those that
 // are being sent, within the grace period.
 func (a *App) Stop() error {
+	if !stopping() {
+		a.giveBack()
+	}
 	if !stopping() || caddy.Exiting() {
 		// The HTTP app of a process that exits waits by itself.
 		return nil
@@ -207,6 +214,10 @@ func (a *App) attach(key string, g *gate) {
 func (a *App) guards(key string, server *caddyhttp.Server) {
 	if slices.Contains(a.guarded[key], server) {
 		return
+	}
+	for _, path := range exactPaths(server.Routes) {
+		a.logger.Warn("the matcher of a gate is for one path alone; if the upstream takes others for the same, such as with a slash at the end, they pass without an approval: match "+path+"* instead",
+			zap.String("path", path), zap.String("server", server.Name()))
 	}
 	a.guarded[key] = append(a.guarded[key], server)
 	a.ahead = append(a.ahead, askedAhead(server.Routes)...)

@@ -114,7 +114,8 @@ func TestWarnings(t *testing.T) {
 	}
 }
 :0 {
-	ciba a
+	@pay path /pay /held* /both /both/*
+	ciba @pay a
 	reverse_proxy localhost:1 {
 		lb_retries 3
 		lb_retry_match {
@@ -134,10 +135,13 @@ func TestWarnings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"client_secret is written out", "approved requests are sent once all the same"} {
+	for _, want := range []string{"client_secret is written out", "approved requests are sent once all the same", "match /pay* instead"} {
 		if !bytes.Contains(content, []byte(want)) {
 			t.Errorf("the log lacks %q:\n%s", want, content)
 		}
+	}
+	if bytes.Contains(content, []byte("match /held")) || bytes.Contains(content, []byte("match /both")) {
+		t.Errorf("the log warns of paths that stand for more than themselves:\n%s", content)
 	}
 	if bytes.Contains(content, []byte("hunter2")) {
 		t.Errorf("the log has the secret:\n%s", content)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -37,6 +39,8 @@ type StrictTarget struct {
 	// pretend to have come through the gate. Do not list `Authorization` if
 	// parts of the site that need no approval use it. Default: none.
 	RemoveHeaders []string `json:"remove_headers,omitempty"`
+
+	logger *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -45,6 +49,12 @@ func (StrictTarget) CaddyModule() caddy.ModuleInfo {
 		ID:  "http.handlers.ciba_strict_target",
 		New: func() caddy.Module { return new(StrictTarget) },
 	}
+}
+
+// Provision gets the logger.
+func (s *StrictTarget) Provision(ctx caddy.Context) error {
+	s.logger = ctx.Logger()
+	return nil
 }
 
 // ServeHTTP passes the request on if it has one meaning only.
@@ -60,6 +70,9 @@ func (s *StrictTarget) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 	if !ok {
 		return caddyhttp.Error(http.StatusBadRequest, err)
 	}
+	// The target is not repeated: what writes it is an attacker, or broken.
+	s.logger.Info("request was refused", zap.String("problem", string(refusal.Problem)), zap.String("detail", refusal.Detail),
+		zap.String("remote_addr", r.RemoteAddr))
 	return refuse(w, r, refusal)
 }
 
@@ -110,6 +123,7 @@ func (s *StrictTarget) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
+	_ caddy.Provisioner           = (*StrictTarget)(nil)
 	_ caddyhttp.MiddlewareHandler = (*StrictTarget)(nil)
 	_ caddyfile.Unmarshaler       = (*StrictTarget)(nil)
 )

@@ -228,11 +228,16 @@ func (h *hold) withdraw(pending *ciba.Pending) {
 	}
 }
 
-// revoke gives back a token that will not be used.
+// revoke gives back tokens that will not be used.
 func (h *hold) revoke(tokens *ciba.Tokens) {
 	ctx, cancel := h.afterwards()
 	defer cancel()
-	err := h.gate.client.Revoke(ctx, tokens.AccessToken, "access_token")
+	var err error
+	if tokens.RefreshToken != "" {
+		// First, as new access tokens come from it.
+		err = h.gate.client.Revoke(ctx, tokens.RefreshToken, "refresh_token")
+	}
+	err = errors.Join(err, h.gate.client.Revoke(ctx, tokens.AccessToken, "access_token"))
 	if err != nil && !ciba.IsUnsupported(err) {
 		h.gate.log.Info("unused token could not be revoked", zap.String("transaction", h.entry.ID), zap.Error(err))
 	}

@@ -32,6 +32,7 @@ type provider struct {
 	types   []string // of authorization details
 	details func(sent json.RawMessage) json.RawMessage
 	broken  error // of discovery
+	refresh string
 
 	mu        sync.Mutex
 	requests  []ciba.Request
@@ -78,6 +79,7 @@ func (p *provider) Wait(ctx context.Context, _ *ciba.Pending, check ciba.Check, 
 	}
 	return &ciba.Tokens{
 		AccessToken:          testToken,
+		RefreshToken:         p.refresh,
 		TokenType:            "Bearer",
 		Claims:               ciba.IDClaims{Subject: "customer-1"},
 		AuthorizationDetails: sent,

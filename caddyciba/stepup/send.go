@@ -69,6 +69,11 @@ func (h *hold) send(tokens *ciba.Tokens) error {
 	if err == nil {
 		h.remember(tokens)
 	}
+	var f *Refusal
+	if errors.As(err, &f) && f.Forwarded == ForwardedNo {
+		// The upstream has not got the token either.
+		h.revoke(tokens)
+	}
 	return err
 }
 
