@@ -227,6 +227,8 @@ func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) er
 	case "hold":
 		d.hold = disp.Token()
 		return durationArg(disp, &d.Hold)
+	case "on_challenge":
+		return flagArg(disp, &d.OnChallenge)
 	case "reuse":
 		return reuseArg(disp, &d.Reuse)
 	case "max_body":

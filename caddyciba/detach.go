@@ -75,8 +75,8 @@ func (h *Handler) routeFor(r *http.Request, next caddyhttp.Handler) *stepup.Rout
 func (h *Handler) nextFor(r *http.Request, next caddyhttp.Handler) stepup.Next {
 	return func(w http.ResponseWriter, approved *http.Request) error {
 		if approved == r {
-			// It needs no approval, and goes on as it came.
-			return next.ServeHTTP(w, r)
+			// It needs no approval, or not yet, and goes on as it came.
+			return next.ServeHTTP(w, h.tentative(r))
 		}
 		// Placeholders of the handlers behind us read the request that Caddy
 		// made them for, so the approved request takes its place there, and

@@ -143,6 +143,16 @@ type Handler struct {
 	// be written after it. Default: 2m. Maximum: 1h.
 	Hold caddy.Duration `json:"hold,omitempty"`
 
+	// OnChallenge passes requests on as they came, with the caller's own
+	// `Authorization`, and has the customer approve only those that the upstream
+	// answers with 401 and the error `insufficient_user_authentication` (RFC 9470).
+	// The provider is asked for the `acr_values` and `max_age` of that challenge, and
+	// the request is sent once more, with the customer's token. The upstream's
+	// answer to that is the caller's, whatever it is. If `acr` is set, too, only
+	// classes that it has are asked for. Default: false, every request needs an
+	// approval before it is passed on.
+	OnChallenge bool `json:"on_challenge,omitempty"`
+
 	// Reuse is how long after an approval it covers all later requests of the same
 	// caller and customer on this route, which are then passed on with its token,
 	// without a question and as ordinary requests. It needs callers who are

@@ -47,10 +47,12 @@ func (h *Handler) buildRoute() (*stepup.Route, error) {
 		SetHeaders: headers.set,
 		Headers:    headers.names(),
 		Namespaces: h.Namespaces,
-		Mode:       h.mode(),
-		MatchCode:  h.MatchCode,
-		Retention:  time.Duration(h.Retention),
-		MaxResult:  h.MaxResult,
+
+		OnChallenge: h.OnChallenge,
+		Mode:        h.mode(),
+		MatchCode:   h.MatchCode,
+		Retention:   time.Duration(h.Retention),
+		MaxResult:   h.MaxResult,
 		Ask: func(ctx context.Context, s *stepup.Snapshot, d *stepup.Document) (stepup.Ask, error) {
 			question, err := ask(ctx, customer, message, s, d)
 			if err != nil {

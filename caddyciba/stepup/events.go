@@ -46,6 +46,10 @@ const (
 	// question.
 	EventReused EventType = "reused"
 
+	// EventChallenged: the upstream has answered that the customer must approve the
+	// request, which is being asked for now.
+	EventChallenged EventType = "challenged"
+
 	// EventPassed: the request needs no approval and went on as it came.
 	EventPassed EventType = "passed"
 

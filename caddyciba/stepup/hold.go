@@ -106,6 +106,12 @@ func (h *hold) run() error {
 	if !needed {
 		return h.pass()
 	}
+	if h.route.OnChallenge {
+		challenged, err := h.challenged()
+		if err != nil || !challenged {
+			return err
+		}
+	}
 	steps := []func() error{h.question, h.begin}
 	for _, step := range steps {
 		err := step()

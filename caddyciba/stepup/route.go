@@ -116,6 +116,13 @@ type Route struct {
 	// the answer; any other one is transaction-not-readable.
 	Ask func(ctx context.Context, s *Snapshot, d *Document) (Ask, error)
 
+	// OnChallenge lets requests go on as they came, with the caller's own
+	// credentials, and asks the customer only if the upstream answers 401 with the
+	// error insufficient_user_authentication (RFC 9470): for the authentication that
+	// it demands. The request is then sent once more. Default: every request needs
+	// an approval before it is sent.
+	OnChallenge bool
+
 	// Reuse is how long after an approval it covers all later requests of the same
 	// caller and customer on this route; see Gate.Covered. Default: it covers its
 	// request alone.
