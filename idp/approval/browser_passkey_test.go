@@ -88,5 +88,5 @@ func TestBrowserPasskey(t *testing.T) {
 	if told["acr"] != "phrh" {
 		t.Errorf("acr %v, amr %v", told["acr"], told["amr"])
 	}
-	checkEvidence(t, b.g, id)
+	checkEvidence(t, b.g, id, "approve\nmy_wire_transfer_scope openid")
 }
