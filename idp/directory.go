@@ -2,6 +2,7 @@ package idp
 
 import (
 	"context"
+	"errors"
 
 	"github.com/caddyciba/gateway/idp/provider"
 )
@@ -19,33 +20,45 @@ type Users interface {
 }
 
 // directory finds the customers of an instance: in the source of the config in use,
-// or among those that the config names itself.
+// or among those that the config names itself, and then among those that were added
+// over the admin API. One of the first kind hides one of the second that has the same
+// name or subject.
 type directory struct {
 	configured provider.UserStore
+	stored     *provider.StoredUsers
 	out        *outlet
 }
 
 // ByLogin implements provider.UserStore.
-func (d directory) ByLogin(ctx context.Context, hint string) (user *provider.User, err error) {
-	s := d.out.current.Load()
-	if s.users == nil {
-		return d.configured.ByLogin(ctx, hint)
+func (d directory) ByLogin(ctx context.Context, hint string) (*provider.User, error) {
+	user, err := d.find(func(users provider.UserStore) (*provider.User, error) { return users.ByLogin(ctx, hint) })
+	if errors.Is(err, provider.ErrUserNotFound) {
+		return d.stored.ByLogin(ctx, hint)
 	}
-	defer s.guard(usersNamespace, &err)
-	return found(s.users.ByLogin(ctx, hint))
+	return user, err
 }
 
 // BySubject implements provider.UserStore.
-func (d directory) BySubject(ctx context.Context, subject string) (user *provider.User, err error) {
-	s := d.out.current.Load()
-	if s.users == nil {
-		return d.configured.BySubject(ctx, subject)
+func (d directory) BySubject(ctx context.Context, subject string) (*provider.User, error) {
+	user, err := d.find(func(users provider.UserStore) (*provider.User, error) { return users.BySubject(ctx, subject) })
+	if errors.Is(err, provider.ErrUserNotFound) {
+		return d.stored.BySubject(ctx, subject)
 	}
-	defer s.guard(usersNamespace, &err)
-	return found(s.users.BySubject(ctx, subject))
+	return user, err
 }
 
-// ByClaim implements provider.ClaimFinder, if the source of the config in use does.
+// find asks the source of the config in use.
+func (d directory) find(ask func(provider.UserStore) (*provider.User, error)) (user *provider.User, err error) {
+	s := d.out.current.Load()
+	if s.users == nil {
+		return ask(d.configured)
+	}
+	defer s.guard(usersNamespace, &err)
+	return found(ask(s.users))
+}
+
+// ByClaim implements provider.ClaimFinder, if the source of the config in use does. It
+// does not find those who were added over the admin API.
 func (d directory) ByClaim(ctx context.Context, name, value string) (users []*provider.User, err error) {
 	s := d.out.current.Load()
 	var source provider.UserStore = s.users

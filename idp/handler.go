@@ -317,7 +317,7 @@ func (h *Handler) Validate() error {
 		h.logger.Warn("no clients are configured: nobody can ask for an approval", zap.String("issuer", h.Issuer))
 	}
 	if len(h.Users) == 0 && !h.usersFromModule {
-		h.logger.Warn("no users are configured: nobody can approve", zap.String("issuer", h.Issuer))
+		h.logger.Warn("no users are configured: nobody can approve but those who are added with: caddy ciba-idp user add", zap.String("issuer", h.Issuer))
 	}
 	return nil
 }

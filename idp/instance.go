@@ -25,6 +25,7 @@ type instance struct {
 	issuer   string
 	store    *caddystore.Handle
 	users    provider.UserStore
+	stored   *provider.StoredUsers
 	provider *provider.Provider
 	approval *approval.App
 	factors  *factor.Vault
@@ -47,7 +48,8 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 		return nil, fmt.Errorf("acquiring store: %w", err)
 	}
 	out := newOutlet(to)
-	in := &instance{issuer: s.Issuer, store: handle, users: directory{configured: users, out: out}, out: out}
+	in := &instance{issuer: s.Issuer, store: handle, stored: provider.NewStoredUsers(newPartition(handle, s.Issuer)), out: out}
+	in.users = directory{configured: users, stored: in.stored, out: out}
 	err = in.build(s, to)
 	if err != nil {
 		// The error that matters is the one at hand; nothing was opened.

@@ -287,22 +287,14 @@ func (s *settings) key() (string, error) {
 
 // fakePassword is a hash that costs as much to compare as the users' hashes.
 func (s *settings) fakePassword() []byte {
-	if len(s.Users) == 0 {
-		return fakeHash("")
-	}
-	return fakeHash(s.Users[0].PasswordHash)
+	return fakeHash(firstPassword(s.Users))
 }
 
-// fakeUserCode is the user code of those who do not exist: a hash that costs as much
-// to compare as those of the customers, none if none of them has a code. Customers
-// from elsewhere are taken to have codes.
-func (s *settings) fakeUserCode() string {
-	if len(s.Users) == 0 {
-		return string(fakeHash(""))
-	}
-	for _, user := range s.Users {
-		if user.UserCodeHash != "" {
-			return string(fakeHash(user.UserCodeHash))
+// firstPassword is the hash of the first user who has a password, or empty.
+func firstPassword(users []provider.User) string {
+	for _, user := range users {
+		if user.PasswordHash != "" {
+			return user.PasswordHash
 		}
 	}
 	return ""
@@ -310,8 +302,9 @@ func (s *settings) fakeUserCode() string {
 
 // sameCost reports whether all users' passwords take the same time to check.
 func sameCost(users []provider.User) bool {
+	first := firstPassword(users)
 	for _, user := range users {
-		if string(fakeHash(user.PasswordHash)) != string(fakeHash(users[0].PasswordHash)) {
+		if user.PasswordHash != "" && string(fakeHash(user.PasswordHash)) != string(fakeHash(first)) {
 			return false
 		}
 	}

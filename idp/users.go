@@ -23,7 +23,9 @@ type User struct {
 	Name string `json:"name,omitempty"`
 
 	// The hash of the customer's password as `caddy hash-password --algorithm
-	// argon2id` prints it, or a placeholder for it. Required.
+	// argon2id` prints it, or a placeholder for it. Default: none, and the
+	// customer signs in with a passkey, the first of which is made by a link that
+	// `caddy ciba-idp user link` prints.
 	Password string `json:"password,omitempty"`
 
 	// The hash of a code that clients with user_code must know to ask this
@@ -53,14 +55,9 @@ var reservedClaims = map[string]bool{
 // check finds what is wrong with the user by itself, without resolving
 // placeholders.
 func (u *User) check() error {
-	if u.Username == "" {
-		return errors.New("user has no username")
-	}
-	if !isPlain(u.Username) {
-		return fmt.Errorf("username '%s' contains a character that usernames cannot have", u.Username)
-	}
-	if u.Password == "" {
-		return fmt.Errorf("user '%s' has no password; make its hash with: caddy hash-password --algorithm argon2id", u.Username)
+	err := u.checkIdentity()
+	if err != nil {
+		return err
 	}
 	for what, hash := range map[string]string{"password": u.Password, "user_code": u.UserCode} {
 		if hash == "" || isReference(hash) {
@@ -70,6 +67,17 @@ func (u *User) check() error {
 		if err != nil {
 			return fmt.Errorf("user '%s': %w", u.Username, err)
 		}
+	}
+	return nil
+}
+
+// checkIdentity finds what is wrong with names and claims of a user.
+func (u *User) checkIdentity() error {
+	if u.Username == "" {
+		return errors.New("user has no username")
+	}
+	if !isPlain(u.Username) {
+		return fmt.Errorf("username '%s' contains a character that usernames cannot have", u.Username)
 	}
 	subject := u.subject()
 	if len(subject) > 255 || strings.ContainsFunc(subject, func(c rune) bool { return c <= ' ' || c > '~' }) {
@@ -100,11 +108,14 @@ func (u *User) subject() string {
 
 // settings returns the user as the provider takes it.
 func (u *User) settings(repl *caddy.Replacer) (provider.User, error) {
-	password, err := resolveHash(repl, "password", u.Password)
-	if err != nil {
-		return provider.User{}, fmt.Errorf("user '%s': %w", u.Username, err)
+	var password, code string
+	var err error
+	if u.Password != "" {
+		password, err = resolveHash(repl, "password", u.Password)
+		if err != nil {
+			return provider.User{}, fmt.Errorf("user '%s': %w", u.Username, err)
+		}
 	}
-	var code string
 	if u.UserCode != "" {
 		code, err = resolveHash(repl, "user_code", u.UserCode)
 		if err != nil {
