@@ -300,6 +300,21 @@ func firstPassword(users []provider.User) string {
 	return ""
 }
 
+// fakeUserCode is the user code of those who do not exist: a hash that costs as much
+// to compare as those of the customers, none if none of them has a code. Customers
+// from elsewhere are taken to have codes.
+func (s *settings) fakeUserCode() string {
+	if len(s.Users) == 0 {
+		return string(fakeHash(""))
+	}
+	for _, user := range s.Users {
+		if user.UserCodeHash != "" {
+			return string(fakeHash(user.UserCodeHash))
+		}
+	}
+	return ""
+}
+
 // sameCost reports whether all users' passwords take the same time to check.
 func sameCost(users []provider.User) bool {
 	first := firstPassword(users)

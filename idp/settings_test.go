@@ -60,7 +60,10 @@ func each(t *testing.T, typ reflect.Type, name string, visit func(name string, s
 	case reflect.Uint8:
 		simple(func(v reflect.Value) { v.SetUint(7) })
 	case reflect.Map:
-		simple(func(v reflect.Value) { v.Set(reflect.ValueOf(map[string]any{"x": "y"})) })
+		simple(func(v reflect.Value) {
+			v.Set(reflect.MakeMap(typ))
+			v.SetMapIndex(reflect.ValueOf("x"), reflect.Zero(typ.Elem()))
+		})
 	case reflect.Array:
 		each(t, typ.Elem(), name+"[0]", func(name string, set func(reflect.Value)) {
 			visit(name, func(v reflect.Value) { set(v.Index(0)) })
