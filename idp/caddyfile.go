@@ -102,6 +102,8 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			refresh
 //			delivery              poll|ping|push
 //			notification_endpoint <url>
+//			request_lifetime      <duration>
+//			interval              <duration>
 //			long_poll
 //			user_code
 //			session_approval

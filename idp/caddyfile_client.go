@@ -81,6 +81,10 @@ func (p *parser) clientOption(client *Client) error {
 		return p.text(&client.Delivery)
 	case "notification_endpoint":
 		return p.link(&client.NotificationEndpoint)
+	case "request_lifetime":
+		return p.duration(&client.RequestLifetime)
+	case "interval":
+		return p.duration(&client.Interval)
 	case "long_poll":
 		return p.flag(&client.LongPoll)
 	case "session_approval":

@@ -7,6 +7,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddyciba/gateway/idp/provider"
 )
@@ -97,6 +100,14 @@ type Client struct {
 	// openid. Default: openid alone.
 	Scopes []string `json:"scopes,omitempty"`
 
+	// How long a request of the client waits for its customer when the client does
+	// not ask for another time. Default: request_lifetime of the provider.
+	RequestLifetime caddy.Duration `json:"request_lifetime,omitempty"`
+
+	// How long the client has to wait between two polls, in whole seconds from 1s
+	// to 1m. Default: interval of the provider.
+	Interval caddy.Duration `json:"interval,omitempty"`
+
 	// The types of authorization details that the client may ask for. They
 	// must be configured, or be http_request. Default: all of them.
 	Details []string `json:"details,omitempty"`
@@ -164,7 +175,7 @@ func (c *Client) check() error {
 	if c.ID == "" {
 		return errors.New("client has no id")
 	}
-	for _, check := range []func() error{c.checkChoices, c.checkCredentials, c.checkDelivery, c.checkLists} {
+	for _, check := range []func() error{c.checkChoices, c.checkCredentials, c.checkDelivery, c.checkTimes, c.checkLists} {
 		err := check()
 		if err != nil {
 			return fmt.Errorf("client '%s': %w", c.ID, err)
@@ -246,6 +257,18 @@ func (c *Client) checkCredentials() error {
 	}
 	if c.Certificate != nil {
 		return c.Certificate.check()
+	}
+	return nil
+}
+
+// checkTimes refuses times outside of their bounds.
+func (c *Client) checkTimes() error {
+	lifetime, interval := time.Duration(c.RequestLifetime), time.Duration(c.Interval)
+	if lifetime != 0 && (lifetime < time.Second || lifetime > maxRequestLifetime) {
+		return fmt.Errorf("request_lifetime is %s, but must be from 1s to %s", lifetime, time.Duration(maxRequestLifetime))
+	}
+	if interval != 0 && (interval < time.Second || interval > maxInterval || interval%time.Second != 0) {
+		return fmt.Errorf("interval is %s, but must be whole seconds from 1s to %s", interval, time.Duration(maxInterval))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -27,6 +28,8 @@ func (c *Client) settings(repl *caddy.Replacer) (provider.Client, []string, erro
 		DeliveryMode:          c.Delivery,
 		NotificationEndpoint:  c.NotificationEndpoint,
 		LongPoll:              c.LongPoll,
+		RequestLifetime:       time.Duration(c.RequestLifetime),
+		Interval:              time.Duration(c.Interval),
 		UserCode:              c.UserCode,
 		SessionApproval:       c.SessionApproval,
 		RequireSignedRequests: c.signsRequests(),

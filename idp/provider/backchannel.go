@@ -114,7 +114,7 @@ func (p *Provider) begin(r *http.Request, c *client, f *form, received time.Time
 	}
 	answer := &authenticationResponse{AuthReqID: authReqID, ExpiresIn: int64(req.lifetime / time.Second)}
 	if c.DeliveryMode != DeliveryPush {
-		answer.Interval = int64(p.cfg.Interval / time.Second)
+		answer.Interval = int64(p.intervalOf(c) / time.Second)
 	}
 	return answer, user.ID, nil
 }
@@ -163,7 +163,7 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if err != nil {
 		return nil, err
 	}
-	lifetime, err := p.readExpiry(f.get("requested_expiry"))
+	lifetime, err := p.readExpiry(c, f.get("requested_expiry"))
 	if err != nil {
 		return nil, err
 	}
@@ -214,9 +214,9 @@ func (p *Provider) readACRValues(value string) ([]string, error) {
 
 // readExpiry returns the lifetime of the request. A wish that is too long is cut
 // (CIBA checklist A12).
-func (p *Provider) readExpiry(value string) (time.Duration, error) {
+func (p *Provider) readExpiry(c *client, value string) (time.Duration, error) {
 	if value == "" {
-		return p.cfg.RequestLifetime, nil
+		return p.lifetimeOf(c), nil
 	}
 	for i := range len(value) {
 		if value[i] < '0' || value[i] > '9' {
@@ -264,7 +264,7 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 			MatchCode:      req.matchCode,
 			Created:        req.received.UnixMilli(),
 			Expires:        req.received.Add(req.lifetime).UnixMilli(),
-			Interval:       int64(p.cfg.Interval / time.Second),
+			Interval:       int64(p.intervalOf(c) / time.Second),
 		},
 	}
 	if p.cfg.Limits.User.bounds() {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -111,6 +112,10 @@ type Client struct {
 
 	// DeliveryMode is how the client gets its tokens. Default: poll.
 	DeliveryMode string
+
+	// RequestLifetime and Interval are what Config.RequestLifetime and
+	// Config.Interval are for all others, for this client. Default: those.
+	RequestLifetime, Interval time.Duration
 
 	// UserCode says that the client asks for user codes and sends them
 	// (backchannel_user_code_parameter).

@@ -48,6 +48,10 @@ func (c Config) Validate() error {
 	errs = append(errs, err)
 	c.applyProfile(clients)
 	for _, client := range clients {
+		err = c.validateTimes(client)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("client %q: %w", client.ID, err))
+		}
 		err = client.checkProfile(collectSigningAlgs(c)[0])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("client %q: %w", client.ID, err))
@@ -89,8 +93,8 @@ func (c Config) validateLifetimes() []error {
 	if c.RequestLifetime < time.Second || c.RequestLifetime > c.MaxRequestLifetime {
 		errs = append(errs, fmt.Errorf("the request lifetime must be between 1s and %s", c.MaxRequestLifetime))
 	}
-	if c.Interval < time.Second || c.Interval > time.Minute || c.Interval%time.Second != 0 {
-		errs = append(errs, errors.New("the interval must be whole seconds between 1s and 60s"))
+	if !isInterval(c.Interval) {
+		errs = append(errs, errInterval)
 	}
 	if c.LongPoll > DefaultLongPoll {
 		// CIBA Core 1.0 section 10.1: an answer comes within 30 seconds.
@@ -106,6 +110,24 @@ func (c Config) validateLifetimes() []error {
 		errs = append(errs, errors.New("the history must be kept for ten years at most"))
 	}
 	return append(errs, c.validateRotation()...)
+}
+
+// validateTimes checks the times that a client has for itself.
+func (c Config) validateTimes(client *client) error {
+	if client.RequestLifetime != 0 && (client.RequestLifetime < time.Second || client.RequestLifetime > c.MaxRequestLifetime) {
+		return fmt.Errorf("the request lifetime must be between 1s and %s", c.MaxRequestLifetime)
+	}
+	if client.Interval != 0 && !isInterval(client.Interval) {
+		return errInterval
+	}
+	return nil
+}
+
+// errInterval says that an interval between polls can't be kept, or told.
+var errInterval = errors.New("the interval must be whole seconds between 1s and 60s")
+
+func isInterval(d time.Duration) bool {
+	return d >= time.Second && d <= time.Minute && d%time.Second == 0
 }
 
 // parseIssuer checks an issuer identifier (OpenID Connect Discovery 1.0 section
