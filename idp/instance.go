@@ -3,6 +3,7 @@ package idp
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -18,6 +19,10 @@ import (
 // instances holds what is shared between configs, under the hash of what
 // shapes it. Each handler and each request in progress holds a reference.
 var instances = caddy.NewUsagePool()
+
+// destructPatience is how long a reload is held up at most to see whether anything
+// is on its way to customers.
+const destructPatience = 50 * time.Millisecond
 
 // instance is a provider with its approval app. It outlives the config that
 // made it when the next config describes the same.
@@ -128,9 +133,20 @@ func (in *instance) Destruct() error {
 	in.notices.Close()
 	// Notifications that are on their way go on for a few seconds, and write down
 	// how they ended: the next instance would otherwise send them again. The
-	// reload does not wait for them, but the store does.
+	// reload does not wait for them, but the store does. Without any, the store is
+	// closed when this returns, and so before the process ends.
+	sent := make(chan struct{})
 	go func() {
 		in.notices.Wait()
+		close(sent)
+	}()
+	select {
+	case <-sent:
+		return in.store.Release()
+	case <-time.After(destructPatience):
+	}
+	go func() {
+		<-sent
 		err := in.store.Release()
 		if err != nil {
 			in.out.logger().Error("releasing the store", zap.Error(err))
