@@ -60,6 +60,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		notification_networks  <networks...>
 //		notification_ca        <PEM files...>
 //		mask_unknown_users
+//		match_code off
 //		insecure_test_approvals
 //		limits {
 //			per_client                  <number> <duration>|off

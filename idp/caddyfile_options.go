@@ -85,6 +85,8 @@ func (p *parser) read() error {
 		return p.list(&h.NotificationCAFiles)
 	case "mask_unknown_users":
 		return p.flag(&h.MaskUnknownUsers)
+	case "match_code":
+		return p.off(&h.NoMatchCode)
 	case "insecure_test_approvals":
 		return p.flag(&h.InsecureTestApprovals)
 	case "limits":

@@ -89,6 +89,21 @@ func (p *parser) durationOrOff(into *caddy.Duration) error {
 	return p.duration(into)
 }
 
+// off reads the argument "off" for something that is on by itself.
+func (p *parser) off(into *bool) error {
+	option := p.Val()
+	var value string
+	err := p.text(&value)
+	if err != nil {
+		return err
+	}
+	if value != "off" {
+		return p.Errf("%s can only be 'off': it is on by itself", option)
+	}
+	*into = true
+	return nil
+}
+
 // number reads one argument as a whole number above zero.
 func (p *parser) number(into *int) error {
 	option := p.Val()

@@ -173,6 +173,12 @@ type Handler struct {
 	// unknown_user_id, so that a mistyped name is an error at once.
 	MaskUnknownUsers bool `json:"mask_unknown_users,omitempty"`
 
+	// Leaves out the parameter match_code, an extension of CIBA by which customers
+	// type a number that they see on the screen where they have made a request, and
+	// its metadata. For clients that object to metadata which no specification
+	// knows. In the Caddyfile: match_code off. Default: false.
+	NoMatchCode bool `json:"no_match_code,omitempty"`
+
 	// Opens an endpoint at which everybody who knows an auth_req_id can approve
 	// or deny the request without its customer, for automated tests. It must
 	// never be open where real people are asked, and every load of the config

@@ -53,6 +53,7 @@ type settings struct {
 	NotificationCAs         [][]byte
 	InsecureTestApprovals   bool
 	MaskUnknownUsers        bool
+	NoMatchCode             bool
 	Limits                  Limits
 
 	Scopes      []provider.Scope
@@ -93,6 +94,7 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 		MTLSBaseURL:             h.MTLSBaseURL,
 		InsecureTestApprovals:   h.InsecureTestApprovals,
 		MaskUnknownUsers:        h.MaskUnknownUsers,
+		NoMatchCode:             h.NoMatchCode,
 		Brand:                   h.brand(),
 	}
 	if s.RequestLifetime == 0 && s.MaxRequestLifetime != 0 {
@@ -260,6 +262,7 @@ func (s *settings) provider() (provider.Config, error) {
 		NotificationNetworks:       s.NotificationNetworks,
 		InsecureTestApprovals:      s.InsecureTestApprovals,
 		MaskUnknownUsers:           s.MaskUnknownUsers,
+		NoMatchCode:                s.NoMatchCode,
 	}
 	if s.asksForUserCodes() {
 		config.CompareUserCode = comparePassword

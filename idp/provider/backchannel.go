@@ -155,7 +155,7 @@ func (p *Provider) readAuthenticationRequest(ctx context.Context, c *client, f *
 	if err != nil {
 		return nil, err
 	}
-	matchCode, err := readMatchCode(f.get("match_code"))
+	matchCode, err := p.readMatchCode(f.get("match_code"))
 	if err != nil {
 		return nil, err
 	}

@@ -200,6 +200,11 @@ type Config struct {
 	// nothing else opens it. Start logs an error if it is open. Default: false.
 	InsecureTestApprovals bool
 
+	// NoMatchCode leaves out the parameter match_code, an extension of CIBA: it is not
+	// in the metadata, and ignored like any parameter that is not known. It is for
+	// clients that object to metadata which no specification knows.
+	NoMatchCode bool
+
 	// MaskUnknownUsers keeps from clients who is a user. A request for somebody who
 	// does not exist, or is disabled, is answered like one for a user who does not
 	// react: it pends, and then expires. It costs the store the same. Default: off,

@@ -37,7 +37,7 @@ type metadata struct {
 	HintTokenTypes      []string `json:"backchannel_endpoint_login_hint_token_types_supported,omitempty"`
 	RequestAlgs         []string `json:"backchannel_authentication_request_signing_alg_values_supported"`
 	UserCode            bool     `json:"backchannel_user_code_parameter_supported"`
-	MatchCode           bool     `json:"match_code_parameter_supported"`
+	MatchCode           bool     `json:"match_code_parameter_supported,omitempty"`
 	GrantTypes          []string `json:"grant_types_supported"`
 	ResponseTypes       []string `json:"response_types_supported"`
 	SubjectTypes        []string `json:"subject_types_supported"`
@@ -80,7 +80,7 @@ func (p *Provider) compileDiscovery() ([]byte, error) {
 		CertificateBound:    p.offersTLS(),
 		RequestAlgs:         p.clientAlgs(),
 		UserCode:            p.usesUserCodes(),
-		MatchCode:           true,
+		MatchCode:           !p.cfg.NoMatchCode,
 		DeliveryModes:       p.deliveryModes(),
 		GrantTypes:          []string{GrantCIBA, GrantRefresh},
 		ResponseTypes:       []string{}, // the authorization endpoint refuses them all

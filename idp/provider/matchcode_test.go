@@ -37,6 +37,20 @@ func TestMatchCodeParameter(t *testing.T) {
 	}
 }
 
+// Where the extension is left out, the parameter is one of those that nobody knows.
+func TestMatchCodeLeftOut(t *testing.T) {
+	w := newWorld(t, func(c *provider.Config) { c.NoMatchCode = true })
+	_, id := w.start("match_code", "seven")
+	r, err := w.Request(context.Background(), "sub-alice", id)
+	if err != nil || r.MustMatch {
+		t.Errorf("%+v, %v", r, err)
+	}
+	_, found := w.get("/.well-known/openid-configuration").body["match_code_parameter_supported"]
+	if found {
+		t.Error("the metadata has match_code_parameter_supported")
+	}
+}
+
 // Threats U08: what is not two digits is refused and is no try; wrong ones leave the
 // request pending until the third denies it.
 func TestMatchCode(t *testing.T) {
