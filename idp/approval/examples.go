@@ -16,7 +16,7 @@ func (a *App) examples(l *locale) []pageExample {
 	text := Text{Value: "Example", Hidden: true, Mixed: true}
 	at := l.moment(now, now, a.cfg.Location)
 	about := subject{
-		ID: "example", Client: text, Logo: a.base + "/logos/example", Message: &text,
+		ID: "example", Client: text, Logo: a.base + "/logos/example", Message: &text, Place: &text,
 		Facts: facts{
 			Kind: "Example", Amount: "1", Currency: "EUR", Payee: &text, Account: &text,
 			Groups: []factGroup{{Kind: "Example", Rows: []factRow{{Label: "Example", Value: text}, {Name: text, Value: text}}, More: []factRow{{Label: "Example", Value: text}}}},

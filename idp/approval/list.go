@@ -17,6 +17,7 @@ type subject struct {
 	Client  Text
 	Logo    string // address, or empty
 	Message *Text
+	Place   *Text // where the request was made
 	Facts   facts
 }
 
@@ -36,6 +37,10 @@ func (f facts) HasMore() bool {
 // subject prepares what a request says for showing.
 func (a *App) subject(l *locale, req *provider.Request) subject {
 	s := subject{ID: req.ID, Client: newText(clientName(req.Client)), Logo: a.logoURL(req.Client), Facts: l.newFacts(req.AuthorizationDetails, req.Details)}
+	if req.Place != "" {
+		place := newText(req.Place)
+		s.Place = &place
+	}
 	if req.BindingMessage != "" {
 		message := newText(req.BindingMessage)
 		s.Message = &message

@@ -29,7 +29,7 @@ func everyRequest(now time.Time, text string) []*provider.Request {
 		r := &provider.Request{
 			ID: fmt.Sprintf("r%d", i), Subject: "sub-alice", State: state,
 			Client:         provider.ClientInfo{ID: text, Name: text, LogoURI: text, URI: text},
-			BindingMessage: text,
+			BindingMessage: text, Place: text,
 			Scopes: []provider.Scope{
 				{Name: "openid", DisplayName: text, Description: text, Required: true},
 				{Name: "profile", DisplayName: text, Description: text, Emphasize: true},

@@ -262,6 +262,7 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 			ACRValues:      req.acrValues,
 			Details:        req.details,
 			MatchCode:      req.matchCode,
+			Place:          placeOf(req.context),
 			Created:        req.received.UnixMilli(),
 			Expires:        req.received.Add(req.lifetime).UnixMilli(),
 			Interval:       int64(p.intervalOf(c) / time.Second),

@@ -68,6 +68,7 @@ type requestRecord struct {
 	ACRValues      []string        `json:"acr_values,omitempty"`
 	Details        json.RawMessage `json:"authorization_details,omitempty"`
 	MatchCode      string          `json:"match_code,omitempty"`
+	Place          string          `json:"place,omitempty"`
 	Created        int64           `json:"created"`
 	Expires        int64           `json:"expires"`
 	Interval       int64           `json:"interval"`         // seconds

@@ -33,6 +33,11 @@ type Request struct {
 	// full and escaped for the medium.
 	BindingMessage string
 
+	// Place is where the request was made, as the client says in the member place of
+	// request_context. It is plain text of at most 64 characters; empty if the client
+	// says nothing.
+	Place string
+
 	// Scopes are the scopes asked for, with their definitions.
 	Scopes []Scope
 
@@ -322,6 +327,7 @@ func (p *Provider) describe(h *heldRequest) *Request {
 		Subject:              h.Subject,
 		Client:               p.clientInfo(h.Client),
 		BindingMessage:       h.BindingMessage,
+		Place:                h.Place,
 		Scopes:               p.describeScopes(h.Scope),
 		ACRValues:            slices.Clone(h.ACRValues),
 		Details:              p.describeDetails(h.Details),
