@@ -255,7 +255,9 @@ func TestBrowserPayloads(t *testing.T) {
 	now := b.g.clock.Now()
 	b.g.app.cfg.Provider = fixed{requests: everyRequest(now, text)}
 	b.signIn("/")
-	for _, path := range []string{"/", "/requests/r0", "/requests/r1", "/requests/r2", "/requests/r4"} {
+	for _, path := range []string{
+		"/", "/requests/r0", "/requests/r1", "/requests/r2", "/requests/r4", "/requests/r8", "/requests/r9", "/requests/r10", "/requests/r11", "/history", "/blocked",
+	} {
 		b.open(path)
 		ran, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("'xss' in window || document.querySelectorAll('script').length !== 1"))
 		if err != nil || ran {

@@ -149,7 +149,7 @@ func (g *rig) ask(user, message string) (authReqID, id string) {
 // pay is ask with the details of a payment.
 func (g *rig) pay(user, message string) (authReqID, id string) {
 	g.t.Helper()
-	return g.start(user, url.Values{"binding_message": {message}, "authorization_details": {payment}})
+	return g.start(user, url.Values{"binding_message": {message}, "authorization_details": {payment}, "request_context": {`{"place":"Teller desk 7, Vienna"}`}})
 }
 
 // start starts an authentication request with the given parameters and the usual ones.
