@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTriggers starts the example. Each URL leads to the gateway, which finds that
+// nobody plays the provider, and says so; notifications are taken; and what is
+// written for the suite has the private keys of the suite alone.
+func TestTriggers(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	_ = listener.Close()
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	var out bytes.Buffer
+	o := options{host: "localhost", bind: "127.0.0.1", port: port, suite: "https://127.0.0.1:9", suiteMTLS: "https://127.0.0.1:9", dir: dir}
+	go func() { done <- serve(ctx, o, &out) }()
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	base := "https://" + listener.Addr().String()
+	select {
+	case err := <-done:
+		t.Fatal(err)
+	case <-time.After(time.Second):
+	}
+	for _, v := range variants {
+		status, body := get(t, client, base+"/trigger/"+v)
+		if status != http.StatusServiceUnavailable || !strings.Contains(body, "idp-unavailable") {
+			t.Errorf("%s: %d %s", v, status, body)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, configFile(v)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c suiteConfig
+		err = json.Unmarshal(data, &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Client.JWKS.Keys) != 1 || !c.Client.JWKS.Keys[0].IsPublic() || len(c.Server.JWKS.Keys) != 1 || c.Server.JWKS.Keys[0].IsPublic() {
+			t.Errorf("%s: the wrong keys are private", v)
+		}
+		want := http.StatusUnauthorized
+		if strings.HasSuffix(v, "-poll") {
+			want = http.StatusOK // not a notification endpoint
+		}
+		resp, err := client.Post(base+strings.TrimPrefix(c.Client.Notification, "https://localhost:"+listener.Addr().String()[len("127.0.0.1:"):]), "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if want == http.StatusUnauthorized && resp.StatusCode != want {
+			t.Errorf("%s: a notification without token was answered by %d", v, resp.StatusCode)
+		}
+	}
+	cancel()
+	err = <-done
+	if err != nil {
+		t.Error(err)
+	}
+	for _, v := range variants {
+		if !strings.Contains(out.String(), "/trigger/"+v) {
+			t.Errorf("the output lacks %s:\n%s", v, out.String())
+		}
+	}
+}
+
+// get waits until the example serves.
+func get(t *testing.T, client *http.Client, url string) (int, string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		resp, err := client.Get(url)
+		if err != nil {
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+}
