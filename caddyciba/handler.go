@@ -281,6 +281,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	h.route.MessageLimit, h.route.MessageJoiner = provider.BindingMessageMax, provider.BindingMessageJoiner
 	h.pooled, err = h.app.acquire(ctx, provider)
 	if err != nil {
 		return err

@@ -1,6 +1,8 @@
 package caddyciba
 
 import (
+	"strconv"
+
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddyserver/caddy/v2"
@@ -80,6 +82,20 @@ func textArg(d *caddyfile.Dispenser, field *string) error {
 	if *field == "" {
 		return d.Errf("%s must not be empty", option)
 	}
+	return nil
+}
+
+// countArg reads a number that is not zero.
+func countArg(d *caddyfile.Dispenser, field *int) error {
+	name, value := d.Val(), ""
+	if !d.AllArgs(&value) {
+		return d.ArgErr()
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 {
+		return d.Errf("%s must be a positive number, got '%s'", name, value)
+	}
+	*field = n
 	return nil
 }
 

@@ -110,6 +110,16 @@ type Provider struct {
 	// Default: none.
 	Parameters map[string]string `json:"parameters,omitempty"`
 
+	// BindingMessageMax is how many characters the provider takes for a binding
+	// message. A message that is longer is refused; the part of the digest is left
+	// out where it does not fit. Default: 128. Maximum: 1024.
+	BindingMessageMax int `json:"binding_message_max,omitempty"`
+
+	// BindingMessageJoiner stands between the message and the part of the digest,
+	// and behind a matching number in front of it, for providers that take no
+	// spaces, such as Keycloak: `-`, `_`, `.` or `/`. Default: a space.
+	BindingMessageJoiner string `json:"binding_message_joiner,omitempty"`
+
 	// Profile is `fapi_ciba` for a client that has to follow the OpenID
 	// Foundation's Financial-grade API: CIBA Profile. Settings that it does not
 	// allow are then refused. Default: none.

@@ -25,6 +25,10 @@ const (
 
 	maxLongPoll  = 30 * time.Second
 	maxClockSkew = 5 * time.Minute
+
+	// maxBindingMessage is the longest message that anybody can be expected to
+	// read.
+	maxBindingMessage = 1024
 )
 
 // clientAuthMethods are all ways to authenticate.
@@ -130,6 +134,12 @@ func (p *Provider) checkDelivery() error {
 	}
 	if time.Duration(p.LongPoll) > maxLongPoll {
 		return fmt.Errorf("long_poll must be at most %s", maxLongPoll)
+	}
+	if p.BindingMessageMax < 0 || p.BindingMessageMax > maxBindingMessage {
+		return fmt.Errorf("binding_message_max must be between 1 and %d", maxBindingMessage)
+	}
+	if !slices.Contains([]string{"", "-", "_", ".", "/"}, p.BindingMessageJoiner) {
+		return fmt.Errorf("binding_message_joiner '%s' is none of - _ . /", p.BindingMessageJoiner)
 	}
 	if time.Duration(p.ClockSkew) > maxClockSkew {
 		return fmt.Errorf("clock_skew must be at most %s", maxClockSkew)

@@ -26,6 +26,8 @@ const trustPools = "tls.ca_pool.source"
 //		clock_skew        <duration>|off
 //		id_token_algs     <algs...>
 //		parameter         <name> <value>
+//		binding_message_max    <characters>
+//		binding_message_joiner -|_|.|/
 //		profile           fapi_ciba
 //	}
 func (p *Provider) unmarshal(d *caddyfile.Dispenser, name string) error {
@@ -66,6 +68,8 @@ func (p *Provider) field(option string) *string {
 		return &p.SenderConstraint
 	case "delivery":
 		return &p.Delivery
+	case "binding_message_joiner":
+		return &p.BindingMessageJoiner
 	case "profile":
 		return &p.Profile
 	}
@@ -99,6 +103,8 @@ func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option, name string) 
 		return listArg(d, &p.IDTokenAlgs)
 	case "parameter":
 		return parameterArg(d, &p.Parameters)
+	case "binding_message_max":
+		return countArg(d, &p.BindingMessageMax)
 	default:
 		return d.Errf("unrecognized option '%s' of provider '%s'", option, name)
 	}

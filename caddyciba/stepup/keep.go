@@ -133,7 +133,7 @@ func (h *hold) offerMatchCode(metadata *ciba.Metadata) error {
 		h.request.Extra = extra
 		return nil
 	}
-	message, err := bindingMessage(h.kept.MatchCode+" "+h.ask.Message, h.digest, h.route.MessageLimit)
+	message, err := bindingMessage(h.kept.MatchCode+h.route.MessageJoiner+h.ask.Message, h.digest, h.route.MessageLimit, h.route.MessageJoiner)
 	if err != nil {
 		return err
 	}

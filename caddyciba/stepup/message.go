@@ -27,7 +27,7 @@ var (
 // digest where they fit (CIBA Core section 7.1, binding_message). Nothing is
 // removed or replaced to make a text pass: what was taken out could be what
 // matters. The error is a *Refusal with 422.
-func bindingMessage(text string, d Digest, limit int) (string, error) {
+func bindingMessage(text string, d Digest, limit int, joiner string) (string, error) {
 	reason := textProblem(text)
 	if reason != nil {
 		return "", unreadable(reason)
@@ -40,10 +40,10 @@ func bindingMessage(text string, d Digest, limit int) (string, error) {
 		return d.Short(), nil
 	case length > limit:
 		return "", unreadable(errMessageLong)
-	case length+1+shortDigest > limit:
+	case length+utf8.RuneCountInString(joiner)+shortDigest > limit:
 		return text, nil
 	}
-	return text + " " + d.Short(), nil
+	return text + joiner + d.Short(), nil
 }
 
 // textProblem says why a text must not be shown, or nil (threats T19).

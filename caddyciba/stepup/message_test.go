@@ -62,7 +62,7 @@ func TestBindingMessage(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := bindingMessage(c.text, d, c.limit)
+			got, err := bindingMessage(c.text, d, c.limit, " ")
 			if c.want == "" {
 				if problemOf(err) != ProblemNotReadable {
 					t.Errorf("message is %q, error %v", got, err)
@@ -81,7 +81,7 @@ func FuzzBindingMessage(f *testing.F) {
 	f.Add("\u202e", 20)
 	f.Add("", 8)
 	f.Fuzz(func(t *testing.T, text string, limit int) {
-		got, err := bindingMessage(text, Digest{}, limit)
+		got, err := bindingMessage(text, Digest{}, limit, " ")
 		if err != nil {
 			return
 		}
@@ -94,4 +94,13 @@ func FuzzBindingMessage(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A provider that takes no spaces gets none of ours.
+func TestMessageJoiner(t *testing.T) {
+	d := Digest{1, 2, 3}
+	got, err := bindingMessage("Pay-100.00-EUR", d, 50, "-")
+	if err != nil || got != "Pay-100.00-EUR-"+d.Short() {
+		t.Errorf("message %q, %v", got, err)
+	}
 }

@@ -22,7 +22,7 @@ func (h *hold) question() error {
 		return refuse(ProblemApprovalUnavailable, approvalUnavailable, errNoCustomer)
 	}
 	h.digest = h.snapshot.digest(h.ask.Caller, h.ask.Customer, h.route.DigestHeaders)
-	message, err := bindingMessage(h.ask.Message, h.digest, h.route.MessageLimit)
+	message, err := bindingMessage(h.ask.Message, h.digest, h.route.MessageLimit, h.route.MessageJoiner)
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,10 @@ type Route struct {
 	// part of the digest. Default: 128.
 	MessageLimit int
 
+	// MessageJoiner stands between the message and the part of the digest, for
+	// providers that take no spaces. Default: a space.
+	MessageJoiner string
+
 	// DigestHeaders names headers, beside those that say what a body is, to which
 	// the upstream pays heed. The approval is bound to them too.
 	DigestHeaders []string
@@ -246,6 +250,9 @@ func (rt *Route) withDefaults() *Route {
 	}
 	if c.MessageLimit <= 0 {
 		c.MessageLimit = defaultMessageLimit
+	}
+	if c.MessageJoiner == "" {
+		c.MessageJoiner = " "
 	}
 	if c.TokenHeader == "" {
 		c.TokenHeader = defaultTokenHeader
