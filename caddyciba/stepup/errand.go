@@ -54,11 +54,11 @@ func (h *hold) detach() error {
 
 	// The rest belongs to the errand. What this hold gives back at its end is
 	// nothing any more.
-	entry := h.entry
+	id := h.id
 	h.waiting, h.visit = h.gate.door.enter(h.caller)
 	h.place, h.ticket, h.prompt, h.entry, h.id = nil, nil, nil, nil, ""
 	go e.run(own.perform)
-	return h.attend(e, entry.ID)
+	return h.attend(e, id)
 }
 
 func newErrand(h *hold, leave func()) *errand {

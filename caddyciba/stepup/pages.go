@@ -53,8 +53,10 @@ func (c *counter) servePage(w http.ResponseWriter, r *http.Request) error {
 
 // page is what is shown of the transaction. Its error is a *Refusal.
 func (c *counter) page(r *http.Request) (page.View, error) {
-	v := page.View{Kind: c.kind(), Support: c.ID}
-	if !c.State.Final() {
+	v := page.View{Kind: c.kind()}
+	if c.State.Final() {
+		v.Support = c.ID
+	} else {
 		v.State, v.Events = string(c.State), c.path+"/events"
 	}
 	if c.file != nil {

@@ -60,7 +60,7 @@ func (h *hold) replay(id string, extra http.Header) error {
 // may have lost the connection. A caller that would rather not wait, and a
 // browser, are sent to where they can see what becomes of it.
 func (h *hold) join(f *Refusal) error {
-	t, err := h.gate.journal.Get(h.caller, f.Transaction)
+	t, err := h.firstOf(f.Transaction)
 	if err != nil || !t.Kept {
 		return h.point(f)
 	}
@@ -89,6 +89,25 @@ func (h *hold) join(f *Refusal) error {
 		return h.replayFor(done)
 	default:
 		return endOf(t)
+	}
+}
+
+// firstOf returns the transaction of the first request. It may not be written yet.
+func (h *hold) firstOf(id string) (*Transaction, error) {
+	changes, stop := h.gate.cabinet.store.Watch(recordKind, id)
+	defer stop()
+	ctx, cancel := context.WithTimeout(h.waiting, storeTimeout)
+	defer cancel()
+	for {
+		t, err := h.gate.journal.Get(ctx, id)
+		if !errors.Is(err, store.ErrNotFound) {
+			return t, err
+		}
+		select {
+		case <-changes:
+		case <-ctx.Done():
+			return nil, err
+		}
 	}
 }
 
