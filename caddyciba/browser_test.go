@@ -19,7 +19,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
+	cdpnetwork "github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -129,8 +129,8 @@ func (b *browser) scripts(on bool) {
 // speak sets Accept-Language, and light or dark.
 func (b *browser) speak(tag, scheme string) {
 	b.t.Helper()
-	b.do(call(network.Enable, network.EnableParams{}),
-		call(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": tag}}),
+	b.do(call(cdpnetwork.Enable, cdpnetwork.EnableParams{}),
+		call(cdpnetwork.SetExtraHTTPHeaders, cdpnetwork.SetExtraHTTPHeadersParams{Headers: cdpnetwork.Headers{"Accept-Language": tag}}),
 		call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}))
 }
 
@@ -206,6 +206,7 @@ func bankSite(t *testing.T) (*fakeOP, *bank, *site) {
 		customer alice
 		message  "Pay 1250.00 EUR to Danny Ocean"
 		match_code
+		limit off
 	}
 	reverse_proxy %s`, op.URL, b.addr()))
 	return op, b, s

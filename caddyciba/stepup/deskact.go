@@ -2,7 +2,6 @@ package stepup
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -50,27 +49,15 @@ func (c *counter) serveCancel(w http.ResponseWriter, r *http.Request) error {
 // Whoever waits for the transaction learns of it, on any node, and withdraws what
 // the customer is asked.
 func (g *Gate) Cancel(ctx context.Context, id string) (*Transaction, error) {
-	for {
-		e, err := g.journal.read(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		err = g.journal.advance(ctx, e, StateCancelled, func(t *Transaction) { t.Problem = ProblemCancelled })
-		if errors.Is(err, errMoved) {
-			continue // it was moved on, and will not be for ever
-		}
-		if errors.Is(err, errIllegal) {
-			return e.Transaction, err
-		}
-		if err != nil {
-			return nil, err
-		}
-		g.observe(Event{
-			Type: EventCancelled, Time: g.now(), Route: e.Route, Transaction: e.clone(),
-			Problem: ProblemCancelled, Held: g.now().Sub(e.Times[StateHeld]),
-		})
-		return e.Transaction, nil
+	t, err := g.journal.Cancel(ctx, id)
+	if err != nil {
+		return t, err
 	}
+	g.observe(Event{
+		Type: EventCancelled, Time: g.now(), Route: t.Route, Transaction: t.clone(),
+		Problem: ProblemCancelled, Held: g.now().Sub(t.Times[StateHeld]),
+	})
+	return t, nil
 }
 
 // serveContinueAt is serveContinue at the address of the request itself.
