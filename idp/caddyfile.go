@@ -123,6 +123,18 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			claim      <name>
 //			by_subject
 //		}
+//		sign_in_with <name> <issuer> {
+//			display_name  <text>
+//			client_id     <id>
+//			client_secret <placeholder>
+//			scopes        <names...>
+//			claim         <name>
+//			by_subject
+//			acr_values    <classes...>
+//			class         <theirs> <ours>
+//			max_age       <duration>
+//			ca            <PEM files...>
+//		}
 //		user <username> {
 //			name      <text>
 //			password  <hash>

@@ -11,7 +11,7 @@ import (
 // option reads one option of the directive. What is wrong with it, alone or beside
 // the options before it, is an error here.
 func (p *parser) option(seen options) error {
-	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer", "notify", "policy", "claims_from", "acr"}
+	repeated := []string{"issuer", "scope", "details", "client", "user", "hint_issuer", "sign_in_with", "notify", "policy", "claims_from", "acr"}
 	if !slices.Contains(repeated, p.Val()) {
 		err := seen.once(p.Dispenser)
 		if err != nil {
@@ -99,6 +99,8 @@ func (p *parser) read() error {
 		return p.client()
 	case "hint_issuer":
 		return p.hintIssuer()
+	case "sign_in_with":
+		return p.signInWith()
 	case "user":
 		return p.user()
 	case "users_from":

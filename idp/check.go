@@ -86,6 +86,10 @@ func (h *Handler) checkEntities() error {
 	if err != nil {
 		return err
 	}
+	err = checkAll("sign_in_with", h.SignInWith, func(s *SignInWith) string { return s.Name }, (*SignInWith).check)
+	if err != nil {
+		return err
+	}
 	err = checkAll("hint issuer", h.HintIssuers, func(i *HintIssuer) string { return i.Issuer }, (*HintIssuer).check)
 	if err != nil {
 		return err

@@ -201,6 +201,10 @@ type Handler struct {
 	// refused.
 	HintIssuers []*HintIssuer `json:"hint_issuers,omitempty"`
 
+	// Other OpenID Providers at which customers can sign in to the approval app.
+	// Default: none.
+	SignInWith []*SignInWith `json:"sign_in_with,omitempty"`
+
 	// Who may ask. Default: nobody.
 	Clients []*Client `json:"clients,omitempty"`
 

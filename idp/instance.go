@@ -87,6 +87,10 @@ func (in *instance) build(s *settings, to *sink) error {
 	if err != nil {
 		return fmt.Errorf("factors: %w", err)
 	}
+	federations, err := s.federations()
+	if err != nil {
+		return err
+	}
 	in.approval, err = approval.New(approval.Config{
 		Provider:         in.provider,
 		Users:            in.users,
@@ -105,6 +109,7 @@ func (in *instance) build(s *settings, to *sink) error {
 		EvidenceLifetime: s.EvidenceLifetime,
 		Logger:           in.out.logger(),
 		Push:             in.push,
+		Federations:      federations,
 	})
 	if err != nil {
 		return fmt.Errorf("approval app: %w", err)

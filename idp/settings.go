@@ -59,6 +59,7 @@ type settings struct {
 	Scopes      []provider.Scope
 	Details     []provider.DetailsType
 	HintIssuers []provider.HintIssuer
+	SignInWith  []signInWith
 	Clients     []provider.Client
 	Users       []provider.User
 	Brand       approval.Brand
@@ -157,6 +158,13 @@ func (s *settings) readKeys(repl *caddy.Replacer, h *Handler) error {
 // first result are warnings for the operator.
 func (s *settings) readEntities(repl *caddy.Replacer, h *Handler) ([]string, error) {
 	var warnings []string
+	for _, configured := range h.SignInWith {
+		with, err := configured.settings(repl)
+		if err != nil {
+			return nil, err
+		}
+		s.SignInWith = append(s.SignInWith, with)
+	}
 	for _, configured := range h.HintIssuers {
 		issuer, err := configured.settings(repl)
 		if err != nil {
@@ -256,7 +264,7 @@ func (s *settings) provider() (provider.Config, error) {
 		SigningAlgs:                s.SigningAlgs,
 		EncryptionKeys:             s.EncryptionKeys,
 		AssertionAudience:          s.AssertionAudience,
-		ACRValues:                  s.ACR.All(),
+		ACRValues:                  s.classes(),
 		ListenerVerifiesClients:    s.ListenerVerifiesClients,
 		MTLSBaseURL:                s.MTLSBaseURL,
 		NotificationNetworks:       s.NotificationNetworks,

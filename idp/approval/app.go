@@ -82,6 +82,10 @@ type Config struct {
 	// notifications on. Default: none, and the app does not offer it.
 	Push *webpush.Service
 
+	// Federations are other OpenID Providers at which customers can sign in.
+	// Default: none.
+	Federations []Federation
+
 	// Brand is how the app presents itself.
 	Brand Brand
 
@@ -211,6 +215,10 @@ func New(cfg Config) (*App, error) {
 		return nil, err
 	}
 	err = checkTemplateNames(cfg.Templates)
+	if err != nil {
+		return nil, err
+	}
+	err = a.addFederations()
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,8 @@ func (a *App) renderConfirm(w http.ResponseWriter, r *http.Request, status int, 
 		return
 	}
 	open := a.ways(s.user, account, req)
-	if open.none() {
+	other := a.proofElsewhere(s, account, req, a.base+"/requests/"+req.ID)
+	if open.none() && other == nil {
 		a.refuseWeak(w, r, s, provider.ErrACR)
 		return
 	}
@@ -119,7 +120,7 @@ func (a *App) renderConfirm(w http.ResponseWriter, r *http.Request, status int, 
 		return !slices.Contains(chosen, scope.Name)
 	})
 	v := a.requestView(l, s, req, scopes)
-	v.UserName, v.Ways, v.Number = s.user.Username, open, r.PostForm.Get("number")
+	v.UserName, v.Ways, v.Other, v.Number = s.user.Username, open, other, r.PostForm.Get("number")
 	v.Error, v.Wait = message, l.duration(roundUp(wait, time.Minute))
 	v.Passkey, ok = a.passkeyFor(w, r, s, open, req)
 	if !ok {

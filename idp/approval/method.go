@@ -46,6 +46,10 @@ const (
 	methodDevicePasskey method = "device_passkey"
 	methodRecovery      method = "recovery"
 	methodEnrollment    method = "enrollment"
+
+	// methodFederated is a sign-in at another provider, which has classes only if
+	// the operator has said so for that provider.
+	methodFederated method = "federated"
 )
 
 // amr are the methods' names of RFC 8176. Without attestation it can not be known
@@ -67,7 +71,7 @@ func (m method) amr() []string {
 
 // strong says whether the way may change what a customer proves with, where there is
 // more than a password.
-func (m method) strong() bool { return m != methodPassword && m != "" }
+func (m method) strong() bool { return m != methodPassword && m != methodFederated && m != "" }
 
 // approves says whether the way is good for approvals at all.
 func (m method) approves() bool { return m != methodRecovery && m != methodEnrollment }
@@ -130,6 +134,9 @@ type proof struct {
 	AMR    []string  // RFC 8176 names
 	More   []string  // classes beyond those that the method stands for
 	At     time.Time // of the proof
+
+	// Federation is the name of the other provider that vouches for the proof.
+	Federation string
 }
 
 // proven is a proof of this moment.

@@ -16,6 +16,7 @@ import (
 type proveView struct {
 	Ways     ways
 	Passkey  *passkeyView
+	Other    *elsewhere // the provider at which the customer has signed in
 	Token    string
 	Next     string
 	UserName string
@@ -44,6 +45,7 @@ func (a *App) renderProve(w http.ResponseWriter, r *http.Request, status int, s 
 		return
 	}
 	v.Ways = a.ways(s.user, account, nil)
+	v.Other = a.proofElsewhere(s, account, nil, v.Next)
 	v.Token = formToken(s.secret, provePurpose)
 	v.UserName = s.user.Username
 	if v.Ways.Passkey {

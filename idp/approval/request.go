@@ -20,6 +20,7 @@ type requestView struct {
 	Left       time.Duration
 	Total      time.Duration
 	NeedsProof bool
+	Other      *elsewhere   // the provider at which the customer can prove himself
 	Ways       ways         // in which the customer can prove himself
 	Passkey    *passkeyView // to sign the approval with a passkey
 	Others     int          // other requests that wait
@@ -117,6 +118,7 @@ func (a *App) demand(w http.ResponseWriter, r *http.Request, s *session, req *pr
 		return true
 	}
 	v.Ways = a.ways(s.user, account, req)
+	v.Other = a.proofElsewhere(s, account, req, v.url)
 	v.Passkey, ok = a.passkeyFor(w, r, s, v.Ways, req)
 	return ok
 }

@@ -49,17 +49,21 @@ type sessionData struct {
 	Method   method    `json:"method"`
 	Classes  []string  `json:"acr,omitempty"` // beyond those of the method
 	Device   string    `json:"device,omitempty"`
-	Source   string    `json:"source,omitempty"`
+
+	// Federation names the other provider at which the customer has proven himself.
+	Federation string `json:"federation,omitempty"`
+
+	Source string `json:"source,omitempty"`
 }
 
 // proof is what the session's customer has proven.
 func (d *sessionData) proof() proof {
-	return proof{Method: d.Method, AMR: d.AMR, More: d.Classes, At: d.AuthTime}
+	return proof{Method: d.Method, AMR: d.AMR, More: d.Classes, At: d.AuthTime, Federation: d.Federation}
 }
 
 // prove notes a proof.
 func (d *sessionData) prove(p proof) {
-	d.Method, d.AMR, d.Classes, d.AuthTime = p.Method, p.AMR, p.More, p.At
+	d.Method, d.AMR, d.Classes, d.AuthTime, d.Federation = p.Method, p.AMR, p.More, p.At, p.Federation
 }
 
 // cookieName returns the name of a cookie. With https it has the __Host-

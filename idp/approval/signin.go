@@ -22,6 +22,9 @@ type signInView struct {
 	// Passkey are the options of a sign-in with a passkey; nil where there can be
 	// none.
 	Passkey *passkeyView
+
+	// Elsewhere are the other providers at which one can sign in.
+	Elsewhere []elsewhere
 }
 
 // signInPurpose is what the token of the sign-in form is bound to.
@@ -49,7 +52,7 @@ func (a *App) renderSignIn(w http.ResponseWriter, r *http.Request, status int, v
 	if !ok {
 		return
 	}
-	v.Token = formToken(secret, signInPurpose)
+	v.Token, v.Elsewhere = formToken(secret, signInPurpose), a.signInsElsewhere(v.Next)
 	if a.cfg.Factors.HasPasskeys() {
 		options, err := a.cfg.Factors.SignInOptions(r.Context(), browserBinding(secret))
 		if err != nil {
