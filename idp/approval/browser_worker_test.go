@@ -86,6 +86,38 @@ func (b *tab) sessionExpiry() time.Time {
 	return records[0].Expires
 }
 
+// Installing is offered on the empty list when the browser can do it, and not again
+// once it was answered.
+func TestBrowserInstallOffer(t *testing.T) {
+	b := newTab(t)
+	b.signIn("/")
+	offered := func(want bool, when string) {
+		t.Helper()
+		b.do(chromedp.Evaluate[chromedp.Void](`{
+			const event = new Event("beforeinstallprompt", { cancelable: true });
+			event.prompt = async () => { document.title = "installing"; };
+			event.userChoice = Promise.resolve({ outcome: "dismissed" });
+			dispatchEvent(event);
+		}`))
+		shown, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`document.querySelector("[data-install] button").checkVisibility()`))
+		if err != nil || shown != want {
+			t.Errorf("%s: offered is %v, %v", when, shown, err)
+		}
+	}
+	shown, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`document.querySelector("[data-install] button").checkVisibility()`))
+	if err != nil || shown {
+		t.Errorf("offered by a browser that cannot: %v, %v", shown, err)
+	}
+	offered(true, "at first")
+	b.do(chromedp.Click(chromedp.CSS("[data-install] button")), chromedp.Sleep(100*time.Millisecond))
+	title, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("document.title"))
+	if err != nil || title != "installing" {
+		t.Errorf("title %q, %v", title, err)
+	}
+	b.open("/")
+	offered(false, "after an answer")
+}
+
 // A push message becomes a notification that says that something waits and nothing
 // else; it has no buttons.
 func TestBrowserPushMessage(t *testing.T) {

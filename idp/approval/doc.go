@@ -16,7 +16,13 @@
 // the browser says that it comes from this origin (Sec-Fetch-Site or Origin;
 // one of them must be there) and when it carries a token that is bound to the
 // session and to the one request that it decides. What is single, a decision,
-// is one conditional write in the provider.
+// is one conditional write in the provider. A request with a match code takes the
+// number that the caller's screen shows besides; three wrong ones deny it.
+//
+// # What is the operator's
+//
+// Name and color come from [Brand], pages and style from Config.Templates. New tries
+// them out: a color that cannot be read and a page on which nobody can deny are errors.
 //
 // # Words
 //

@@ -20,7 +20,8 @@ const (
 	// EventApproved, EventDenied, EventExpired, EventCancelled: a request has come
 	// to its decision, or will have none. That a request of a poll client has
 	// expired is seen when the client polls or the user decides, if at all. An
-	// approved request that nobody has collected expires, too.
+	// approved request that nobody has collected expires, too. Reason is match_code
+	// for a denial by too many wrong numbers.
 	EventApproved  EventType = "approved"
 	EventDenied    EventType = "denied"
 	EventExpired   EventType = "expired"

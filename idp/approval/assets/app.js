@@ -175,7 +175,34 @@
     navigator.serviceWorker.register(address, { updateViaCache: "none" }).catch(() => {});
   };
 
+  // Installing the app is offered where nothing else is to be done, and not again once
+  // it was answered. Where nothing can be remembered it is not offered.
+  const install = { prompt: null, key: "install-answered " + document.body.dataset.worker };
+  const answered = () => {
+    try { return localStorage.getItem(install.key) !== null; } catch { return true; }
+  };
+  const offerInstall = (root) => {
+    for (const offer of all("[data-install]", root)) {
+      offer.hidden = !install.prompt || answered();
+      offer.querySelector("button").onclick = async () => {
+        const prompt = install.prompt;
+        install.prompt = null;
+        offer.hidden = true;
+        if (!prompt) return;
+        await prompt.prompt();
+        await prompt.userChoice;
+        try { localStorage.setItem(install.key, "1"); } catch { /* then it is offered again */ }
+      };
+    }
+  };
+  addEventListener("beforeinstallprompt", (event) => {
+    event.preventDefault();
+    install.prompt = event;
+    offerInstall(document);
+  });
+
   const ready = (root) => {
+    offerInstall(root);
     localTimes(root);
     for (const node of all("[data-left]", root)) countdown(node);
   };
