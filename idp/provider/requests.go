@@ -279,6 +279,11 @@ func (p *Provider) decide(ctx context.Context, subject, id string, judge func(*h
 
 // decided tells of what was written down.
 func (p *Provider) decided(ctx context.Context, h *heldRequest, v *verdict) {
+	if v.to == StatePending {
+		p.log.Warn("wrong match code, the request still waits",
+			zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject), zap.Int("tries", h.WrongMatches))
+		return
+	}
 	p.log.Info("request decided",
 		zap.String("request", h.id), zap.String("client", h.Client),
 		zap.String("subject", h.Subject), zap.String("state", string(v.to)), zap.String("reason", v.reason))
