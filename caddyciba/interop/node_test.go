@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // requireNode is the environment variable that turns the skip of a test without
@@ -288,4 +290,37 @@ func (b *bank) count(path string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.seen[path]
+}
+
+// TestOIDCProviderExample runs the example as it stands, and its README's words.
+func TestOIDCProviderExample(t *testing.T) {
+	node := findNode(t)
+	known := newCredentials(t)
+	bank := newBank(t)
+	addr := freeAddr(t)
+	issuer := startNode(t, node, known, nodeClients(t, known, "https://"+addr)[2:3])
+	setEnvironment(t, filepath.Join(examples, "oidc-provider", "example.env"), map[string]string{
+		"ISSUER": issuer, "CLIENT": "basic-poll", "CLIENT_SECRET": nodeSecret, "SITE": "http://" + addr, "UPSTREAM": strings.TrimPrefix(bank.URL, "http://"),
+	})
+	config := adaptExample(t, "oidc-provider")
+	config.Admin = &caddy.AdminConfig{Disabled: true}
+	err := caddy.Run(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	for purpose, want := range map[string]int{"approve": 201, "deny": 403} {
+		resp, err := http.Post("http://"+addr+"/transfers", "application/json",
+			strings.NewReader(`{"debtor":"`+purpose+`","purpose":"`+purpose+`","amount":"1.00"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", purpose, resp.StatusCode, want)
+		}
+	}
+	if n := bank.count("/transfers"); n != 1 {
+		t.Errorf("the upstream saw %d requests", n)
+	}
 }
