@@ -25,6 +25,9 @@ func init() {
 const (
 	adminBase    = "/ciba_idp/users"
 	maxAdminBody = 64 << 10
+
+	// adminEvidence is the path below which evidence is, by the id of the request.
+	adminEvidence = "/ciba_idp/evidence/"
 )
 
 // adminAPI is the part of Caddy's admin API by which operators look after customers:
@@ -38,6 +41,7 @@ const (
 //	DELETE /ciba_idp/users/{name}/link           closes it
 //	DELETE /ciba_idp/users/{name}/factors[/{id}] removes all or one: a passkey, or totp
 //	DELETE /ciba_idp/users/{name}/sessions       signs out everywhere
+//	GET    /ciba_idp/evidence/{request}          how a request was approved
 //
 // Where the config has more than one provider, the query says which one: ?issuer=URL.
 // Links, factors and sessions are also those of customers whom the config names.
@@ -72,6 +76,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: adminBase, Handler: caddy.AdminHandlerFunc(a.serve)},
 		{Pattern: adminBase + "/", Handler: caddy.AdminHandlerFunc(a.serve)},
+		{Pattern: adminEvidence, Handler: caddy.AdminHandlerFunc(a.serveEvidence)},
 	}
 }
 
@@ -115,11 +120,36 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return adminFailure(err)
 	}
-	w.Header().Set("Cache-Control", "no-store")
 	if answer == nil {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	return writeAnswer(w, answer)
+}
+
+// serveEvidence tells what a customer was shown and how it was approved. The id of a
+// request is in logs and events; it is not the auth_req_id.
+func (a *adminAPI) serveEvidence(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return adminError(http.StatusMethodNotAllowed, fmt.Errorf("method not allowed: %s", r.Method))
+	}
+	in, err := a.instance(r.URL.Query().Get("issuer"))
+	if err != nil {
+		return err
+	}
+	evidence, err := in.approval.Evidence(r.Context(), strings.TrimPrefix(r.URL.Path, adminEvidence))
+	if err != nil {
+		return adminFailure(err)
+	}
+	if len(evidence) == 0 {
+		return adminError(http.StatusNotFound, errors.New("there is no evidence of such an approval"))
+	}
+	return writeAnswer(w, evidence)
+}
+
+// writeAnswer writes an answer that nobody may keep.
+func writeAnswer(w http.ResponseWriter, answer any) error {
+	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(answer)
 }

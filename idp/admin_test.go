@@ -196,3 +196,36 @@ func TestAdminAPIWithoutProvider(t *testing.T) {
 		t.Errorf("without a provider: %v", err)
 	}
 }
+
+// What a customer has approved, and how, is there for the operator.
+func TestAdminEvidence(t *testing.T) {
+	o := newOperatorSite(t)
+	issuer := o.url("")
+	get := func(id string) (int, string) {
+		t.Helper()
+		resp, body := o.do(o.request(http.MethodGet, o.admin.URL+adminEvidence+id, nil))
+		return resp.StatusCode, string(body)
+	}
+	o.start(issuer)
+	pending, err := o.instance(issuer).provider.Pending(t.Context(), "anna")
+	if err != nil || len(pending) != 1 {
+		t.Fatalf("%v, %v", pending, err)
+	}
+	id := pending[0].ID
+	for _, unknown := range []string{id, "unknown", ""} {
+		status, body := get(unknown)
+		if status != http.StatusNotFound {
+			t.Errorf("before the approval, %q: %d %s", unknown, status, body)
+		}
+	}
+	c := newCustomer(o.server, issuer)
+	c.signIn()
+	resp, page := c.decide(c.open(), "approve", annaPassword)
+	if resp.StatusCode != http.StatusSeeOther {
+		t.Fatalf("approving: %s\n%s", resp.Status, page)
+	}
+	status, body := get(id)
+	if status != http.StatusOK || !strings.Contains(body, `"method":"password"`) || !strings.Contains(body, "Pay 10 EUR") {
+		t.Errorf("after it: %d %s", status, body)
+	}
+}
