@@ -92,6 +92,8 @@ func runCheck(ctx context.Context, flags configFlags, asJSON bool, out io.Writer
 	if err != nil || !ok {
 		return errors.New("the configuration has no gate and no global option ciba")
 	}
+	// Nothing else of the configuration is used, and nothing of it was started.
+	defer func() { _ = app.Cleanup() }()
 	if ctx == nil {
 		ctx = context.Background()
 	}
