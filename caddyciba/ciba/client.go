@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -103,6 +104,10 @@ type Client struct {
 
 	metadata *cached[*Metadata]
 	keys     *cached[*keySet]
+
+	// settles says that the provider has told a poll to wait which its own
+	// notification had caused. See settleDelay.
+	settles atomic.Bool
 }
 
 // NewClient checks the configuration and returns a client. It does no network

@@ -109,7 +109,8 @@ type Pending struct {
 	pushed chan outcome  // in push mode, what the provider brings
 
 	faults int       // temporary failures in a row
-	woken  time.Time // when a signal last moved a poll forward
+	woken  time.Time // when there was a poll last, since there are signals
+	roused bool      // the next poll is due to a signal
 }
 
 // Notify makes a Wait on p poll at once, for example because the provider's ping

@@ -34,6 +34,7 @@ func (c *Client) Wait(ctx context.Context, p *Pending, check Check, onPoll func(
 			return nil, err
 		}
 		tokens, err := c.poll(ctx, p, "wait")
+		c.settle(p, err)
 		if err == nil {
 			err = c.checkTokens(tokens, check, "wait")
 			if err != nil {
@@ -52,10 +53,24 @@ func (c *Client) Wait(ctx context.Context, p *Pending, check Check, onPoll func(
 	}
 }
 
-// settleDelay is the time between a signal and the poll that it causes. Some
-// providers count a notification as delivered only when they have our answer to
-// it, and tell a poll that comes sooner to wait.
+// settleDelay is the time between a signal and the poll that it causes, at a provider
+// that needs it. Some providers count a notification as delivered only when they have
+// our answer to it, and tell a poll that comes sooner to wait. When one has done that,
+// later requests are not as quick. For all others each signal causes a poll at once.
 const settleDelay = 200 * time.Millisecond
+
+// settle draws conclusions from the answer to a poll that a signal has caused.
+func (c *Client) settle(p *Pending, err error) {
+	if p.roused && Code(err) == CodeAuthorizationPending {
+		// It was too early for this provider; the decision is there.
+		c.settles.Store(true)
+		p.NextPoll = c.now().Add(p.Interval)
+	}
+	p.roused = false
+	if !p.woken.IsZero() {
+		p.woken = c.now()
+	}
+}
 
 // pause sleeps until the next poll is due. It returns an error if there will be
 // none.
@@ -75,20 +90,27 @@ func (c *Client) pause(ctx context.Context, p *Pending) error {
 		case <-timer.C:
 		case <-ctx.Done():
 		case <-p.Wake:
-			if p.advance(c.now()) {
-				p.NextPoll = c.now().Add(settleDelay)
-			}
+			p.rouse(c.now(), c.settles.Load())
 		}
 		timer.Stop()
 	}
 }
 
-// advance reports whether a signal may move the next poll forward to now. One
-// may per interval: a flood of pings must not become a flood of polls.
-func (p *Pending) advance(now time.Time) bool {
-	if !p.woken.IsZero() && now.Sub(p.woken) < p.Interval {
-		return false
+// rouse moves the next poll forward to now, or to when the provider has settled.
+// When there were signals before, it comes one interval after the last poll: a flood
+// of pings must not become a flood of polls.
+func (p *Pending) rouse(now time.Time, settles bool) {
+	next := now
+	if settles {
+		next = next.Add(settleDelay)
 	}
-	p.woken = now
-	return true
+	if !p.woken.IsZero() && now.Sub(p.woken) < p.Interval {
+		next = p.woken.Add(p.Interval)
+	}
+	if next.Before(p.NextPoll) {
+		p.NextPoll, p.roused = next, true
+	}
+	if p.woken.IsZero() {
+		p.woken = now
+	}
 }
