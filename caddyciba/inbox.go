@@ -144,7 +144,7 @@ func (b *inbox) Ping(ctx context.Context, token ciba.NotificationHash) error {
 		}
 		n.Pinged = now.UTC()
 		return true
-	})
+	}, relaxed)
 }
 
 // Push implements ciba.PushNotifications. The first outcome stays. Who waits reads
@@ -160,11 +160,18 @@ func (b *inbox) Push(ctx context.Context, p ciba.Pushed) error {
 		}
 		n.Pushed = sealed
 		return true
-	})
+	}, durable)
 }
 
+// Whether a notice must be on the disk before whoever waits is woken. A ping that a
+// crash undoes is made up for by the next poll; what was pushed comes only once.
+const (
+	durable = false
+	relaxed = true
+)
+
 // change writes a notice that a function has changed, against other writers.
-func (b *inbox) change(ctx context.Context, token ciba.NotificationHash, apply func(*notice) bool) error {
+func (b *inbox) change(ctx context.Context, token ciba.NotificationHash, apply func(*notice) bool, relaxed bool) error {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
 	for range noticeAttempts {
@@ -179,6 +186,7 @@ func (b *inbox) change(ctx context.Context, token ciba.NotificationHash, apply f
 		if err != nil {
 			return fmt.Errorf("encoding notice: %w", err)
 		}
+		record.Relaxed = relaxed
 		err = b.store.Update(ctx, record)
 		if err == nil {
 			return nil

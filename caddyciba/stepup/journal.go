@@ -183,6 +183,9 @@ func (j *Journal) advance(ctx context.Context, e *entry, next State, change func
 	if err != nil {
 		return err
 	}
+	// An approval alone permits nothing, and is over with its process unless the
+	// request is kept. The way to the upstream shall not wait for the disk twice.
+	r.Relaxed = next == StateApproved && !moved.Kept
 	ctx, cancel := storeContext(ctx)
 	defer cancel()
 	err = j.cfg.Store.Update(ctx, r)

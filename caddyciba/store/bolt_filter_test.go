@@ -93,6 +93,10 @@ func TestExpectedWriters(t *testing.T) {
 	if e.writers != 1 {
 		t.Errorf("a lone writer waits for %d", e.writers)
 	}
+	turns(20, 1, 0)
+	if e.writers != 1 {
+		t.Errorf("a lone writer waits for %d later", e.writers)
+	}
 	turns(1, 1, 3)
 	if e.writers != 4 {
 		t.Errorf("of one and three more, %d are expected", e.writers)

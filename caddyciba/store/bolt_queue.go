@@ -98,7 +98,7 @@ func (e *expectation) learn(came, waiting int) {
 		e.writers -= (e.writers - came + 1) / 2
 		e.met = 0
 	}
-	if e.met >= expectMoreAfter {
+	if e.met >= expectMoreAfter && e.writers > 1 { // a lone writer shall not wait
 		e.writers, e.met = e.writers+1, 0
 	}
 	e.writers = max(e.writers, came+waiting)
