@@ -10,6 +10,11 @@
 // redeems each. What counts is CPU time of the process per operation, which the
 // driver's share of the machine does not change, and the rate of full flows.
 //
+// At the end, ours alone answers long polls, which the peer does not know: measured
+// is the time from when an approval is sent to when the held poll has the tokens.
+//
+// With -check the command fails if a median misses its floor.
+//
 // Node.js and npm are needed, and Linux, which tells the CPU time of a process.
 package main
 
@@ -30,6 +35,7 @@ type settings struct {
 	rounds   int
 	workers  int
 	users    int
+	polls    int
 	peerJWT  bool
 	check    bool
 }
@@ -42,12 +48,16 @@ const (
 	floorRate  = 2.0
 )
 
+// mostDelay is how long an approval may take to answer a long poll, in the median.
+const mostDelay = 5 * time.Millisecond
+
 func main() {
 	var s settings
 	flag.IntVar(&s.requests, "requests", 2000, "requests in each round and for each side")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds that count; one more warms up")
 	flag.IntVar(&s.workers, "workers", 16, "requests on their way at a time")
 	flag.IntVar(&s.users, "users", 5000, "customers, who are asked one after the other")
+	flag.IntVar(&s.polls, "long-polls", 200, "approvals while a long poll is held")
 	flag.BoolVar(&s.peerJWT, "peer-jwt", false, "let the peer sign its access tokens, too, as ours always are")
 	flag.BoolVar(&s.check, "check", false, "fail if the provider misses its floors")
 	flag.Parse()
@@ -94,15 +104,40 @@ func run(ctx context.Context, s settings) error {
 		}
 		fmt.Printf("round %d of %d\n", n, s.rounds)
 	}
-	return report(results[ours], results[peer], s.check)
+	missed, err := report(results[ours], results[peer])
+	if err != nil {
+		return err
+	}
+	delays, err := ours.decisions(ctx, s.polls, s.users)
+	if err != nil {
+		return fmt.Errorf("long polls: %w", err)
+	}
+	missed += reportDelays(delays)
+	if s.check && missed > 0 {
+		return fmt.Errorf("%d floors missed", missed)
+	}
+	return nil
+}
+
+// reportDelays prints how long approvals took to answer long polls, and returns 1 if
+// that is too long.
+func reportDelays(delays []time.Duration) int {
+	if len(delays) == 0 {
+		return 0
+	}
+	middle, late := delays[len(delays)/2], delays[len(delays)*99/100]
+	fmt.Printf("approval to answered long poll: median %.1f ms, p99 %.1f ms; at most %.0f ms in the median\n", ms(middle), ms(late), ms(mostDelay))
+	if middle > mostDelay {
+		return 1
+	}
+	return 0
 }
 
 // report prints the medians over all rounds, and the medians of the ratios within
-// each round.
-func report(ours, peer []round, check bool) error {
+// each round. It returns how many of them miss their floor.
+func report(ours, peer []round) (missed int, err error) {
 	w := tabwriter.NewWriter(os.Stdout, 2, 8, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\toperation\tours, CPU\tpeer, CPU\tpeer/ours (lowest-highest)\tfloor\t")
-	missed := 0
 	for _, row := range []struct {
 		name  string
 		of    func(round) time.Duration
@@ -120,14 +155,7 @@ func report(ours, peer []round, check bool) error {
 	rate := func(r round) float64 { return r.rate }
 	ratio := ratios(ours, peer, func(o, p round) float64 { return o.rate / p.rate })
 	missed += printRow(w, "full flows per second", fmt.Sprintf("%.0f", median(ours, rate)), fmt.Sprintf("%.0f", median(peer, rate)), ratio, floorRate)
-	err := w.Flush()
-	if err != nil {
-		return err
-	}
-	if check && missed > 0 {
-		return fmt.Errorf("%d floors missed", missed)
-	}
-	return nil
+	return missed, w.Flush()
 }
 
 // printRow prints one line and returns 1 if its floor was missed.
@@ -143,6 +171,8 @@ func printRow(w *tabwriter.Writer, name, ours, peer string, ratio []float64, flo
 	}
 	return 0
 }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func us(d time.Duration) string { return fmt.Sprintf("%d us", d.Microseconds()) }
 
