@@ -32,14 +32,17 @@ func newCallers(http2 bool) *callers {
 // customer names the n-th customer.
 func customer(group string, n int) string { return fmt.Sprint(group, n) }
 
-// body is JSON of one KiB.
-var body = `{"amount":"1.00","currency":"EUR","reference":"` + strings.Repeat("x", 1024-48) + `"}`
+// transfer is JSON of one KiB.
+func transfer() io.Reader {
+	const head, tail = `{"amount":"1.00","currency":"EUR","reference":"`, `"}`
+	return strings.NewReader(head + strings.Repeat("x", 1024-len(head)-len(tail)) + tail)
+}
 
 // call sends the request of the n-th customer of a group and waits for its answer.
 // The callers seem to come from many addresses, since what one of them may hold is
 // limited.
 func (c *callers) call(ctx context.Context, s *side, group string, n int) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/%d/transfers", s.url, n%gates), strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("%s/%d/transfers", s.url, n%gates), transfer())
 	if err != nil {
 		return err
 	}
