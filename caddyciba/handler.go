@@ -282,6 +282,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.route.MessageLimit, h.route.MessageJoiner = provider.BindingMessageMax, provider.BindingMessageJoiner
+	h.route.PromptScope = provider.Issuer
 	h.pooled, err = h.app.acquire(ctx, provider)
 	if err != nil {
 		return err

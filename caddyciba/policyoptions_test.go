@@ -136,6 +136,21 @@ func TestLimitPerCustomer(t *testing.T) {
 	}
 }
 
+// Gates of one provider count together, whether they name it or its issuer.
+func TestLimitOfSeveralGates(t *testing.T) {
+	op, b := newFakeOP(t), newBank(t)
+	op.setDecision(approve)
+	gate := func(path, provider string) string {
+		return fmt.Sprintf("ciba %s %s {\n\tcustomer alice\n\tmessage Pay\n\tlimit 1 per customer per 1h\n}\n", path, provider)
+	}
+	s := startSite(t, fmt.Sprintf("\tciba {\n\t\tstore memory\n\t\tprovider corp {\n\t\t\tissuer %s\n\t\t}\n\t}", op.URL),
+		gate("/a*", "corp")+gate("/b*", op.URL)+"reverse_proxy "+b.addr())
+	if got := s.post("/a", transfer); got.status != 201 {
+		t.Fatalf("got %+v", got)
+	}
+	s.post("/b", transfer).wantProblem(t, 429, "too-many-prompts", false)
+}
+
 // By default, nobody can go on asking somebody who says no.
 func TestBackOffByDefault(t *testing.T) {
 	op, b := newFakeOP(t), newBank(t)

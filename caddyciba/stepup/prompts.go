@@ -1,6 +1,7 @@
 package stepup
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -17,7 +18,7 @@ import (
 
 // PromptLimit bounds how often a customer is asked, or a caller makes customers
 // be asked. It counts in the store, for all processes that share it and all gates
-// whose routes have the same name.
+// whose routes have the same PromptScope.
 type PromptLimit struct {
 	// Per is whose prompts are counted.
 	Per PromptParty
@@ -103,6 +104,9 @@ type prompt struct {
 	denied      bool     // there were denials before
 }
 
+// promptScope names what counts together.
+func (rt *Route) promptScope() string { return cmp.Or(rt.PromptScope, rt.Name) }
+
 // promptID names a record. Customers and callers are hashed.
 func promptID(route string, parts ...string) string {
 	h := sha256.New()
@@ -132,7 +136,7 @@ func (h *hold) countPrompt(transaction string) error {
 		if len(limits) == 0 || party.name == "" {
 			continue
 		}
-		id := promptID(h.route.Name, string(party.per), party.name)
+		id := promptID(h.route.promptScope(), string(party.per), party.name)
 		err = h.changePrompts(id, func(a *asked, now time.Time) error {
 			return a.count(transaction, limits, now, h.route.Hold+recoveryMargin)
 		})
@@ -228,7 +232,7 @@ func (h *hold) checkBackOff() error {
 	if !h.route.BackOff {
 		return nil
 	}
-	h.prompt.pair = promptID(h.route.Name, "pair", h.ask.Caller, h.ask.Customer)
+	h.prompt.pair = promptID(h.route.promptScope(), "pair", h.ask.Caller, h.ask.Customer)
 	ctx, cancel := storeContext(h.caller)
 	defer cancel()
 	a, _, err := h.gate.journal.readPrompts(ctx, h.prompt.pair)

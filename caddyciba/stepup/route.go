@@ -105,6 +105,10 @@ type Route struct {
 	// Prompts bound how often somebody may be asked. Default: no bound.
 	Prompts []PromptLimit
 
+	// PromptScope names the provider whose customers these are: routes with the same
+	// one, and the same store, count prompts and denials together. Default: Name.
+	PromptScope string
+
 	// BackOff makes a caller wait who has been denied by a customer before it may
 	// ask this customer again: one minute after the first denial, twice as long
 	// after each further one, up to an hour.
