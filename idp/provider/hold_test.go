@@ -64,7 +64,7 @@ func TestAbortedStartLeavesNoPrompt(t *testing.T) {
 			rec := httptest.NewRecorder()
 			w.ServeHTTP(rec, r.WithContext(ctx))
 			pending, err := w.Pending(t.Context(), "sub-alice")
-			if err != nil || len(pending) != 0 || rec.Code != 503 {
+			if err != nil || len(pending) != 0 || rec.Code != 499 {
 				t.Errorf("status %d, pending %v, %v", rec.Code, pending, err)
 			}
 			if s.id == "" {
