@@ -47,7 +47,7 @@ func TestAccessibility(t *testing.T) {
 		{"dark", 1280, []string{"prefers-color-scheme", "dark"}},
 	} {
 		t.Run(look.name, func(t *testing.T) {
-			b := newTab(t, withPayment, remembering, unlimited)
+			b := newTab(t, withPayment, remembering, unlimited, reachable(t))
 			b.do(media(append(look.medium, "prefers-reduced-motion", "reduce")...), b.viewport(look.width, 844))
 			find := func() (serious, other []string) {
 				b.do(chromedp.Evaluate[chromedp.Void](code))
@@ -90,7 +90,7 @@ func TestAccessibility(t *testing.T) {
 func TestBrowserZoom(t *testing.T) {
 	for _, lang := range []string{"de", "fr"} { // the longest words
 		t.Run(lang, func(t *testing.T) {
-			b := newTab(t, withPayment, remembering, unlimited)
+			b := newTab(t, withPayment, remembering, unlimited, reachable(t))
 			b.do(speak(lang), b.viewport(320, 256))
 			tour(b, func(page string) {
 				wide, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](`

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyciba/gateway/idp/approval/federation/federationtest"
 	"github.com/caddyciba/gateway/idp/approval/webpush"
 	"github.com/caddyciba/gateway/idp/approval/webpush/pushtest"
 	"github.com/caddyciba/gateway/idp/provider"
@@ -29,6 +30,16 @@ func withPush(t *testing.T, push *pushtest.Service) func(*provider.Config, *Conf
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// reachable gives an app push messages and another provider, for pages that show
+// both. Nothing of either is ever called.
+func reachable(t *testing.T) func(*provider.Config, *Config) {
+	push, other := pushtest.New(t), federationtest.New(t)
+	return func(pc *provider.Config, c *Config) {
+		withPush(t, push)(pc, c)
+		withElsewhere(t, other, c)
 	}
 }
 

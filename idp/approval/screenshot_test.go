@@ -121,6 +121,11 @@ func tour(b *tab, shoot func(page string)) {
 	shoot("prove")
 	b.open("/devices/totp")
 	shoot("totp")
+	if b.g.app.cfg.Push != nil {
+		b.open("/notifications")
+		b.installed()
+		shoot("notifications")
+	}
 	b.open("/offline")
 	shoot("offline")
 }
