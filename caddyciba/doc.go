@@ -18,6 +18,10 @@
 //	ciba                              the app: store, named providers  (App)
 //	http.handlers.ciba                the gate                         (Handler)
 //	http.handlers.ciba_strict_target  one meaning per request          (StrictTarget)
+//	http.handlers.ciba_notify         pings and pushes of providers    (Notify)
+//	http.handlers.ciba_ready          whether the gateway can work     (Ready)
+//	admin.api.ciba                    transactions and checks, for operators and
+//	                                  for the command caddy ciba
 //
 // # Placeholders
 //
@@ -47,8 +51,8 @@
 // # Events
 //
 // The app emits ciba_requested, ciba_approved, ciba_denied, ciba_expired,
-// ciba_cancelled, ciba_failed, ciba_sent, ciba_answered, ciba_in_doubt and
-// ciba_refused. Handlers run while the request waits, so they should be quick.
+// ciba_cancelled, ciba_failed, ciba_sent, ciba_answered, ciba_in_doubt,
+// ciba_refused, ciba_passed, ciba_reused, ciba_challenged and ciba_reported. Handlers run while the request waits, so they should be quick.
 //
 // # Reloads
 //
