@@ -268,6 +268,9 @@ func TestExample(t *testing.T) {
 	// Its secrets come from the environment, and without them it is not valid.
 	secrets := filepath.Join(root, "examples", "caddy", "example.env")
 	run(t, binary, "validate", "--config", example, "--adapter", "caddyfile", "--envfile", secrets)
+
+	form := filepath.Join(root, "examples", "browser-form")
+	run(t, binary, "validate", "--config", filepath.Join(form, "Caddyfile"), "--adapter", "caddyfile", "--envfile", filepath.Join(form, "example.env"))
 }
 
 // environ is the environment before TestMain sends Caddy's files elsewhere. The
