@@ -157,6 +157,8 @@ func TestCheckCommand(t *testing.T) {
 	op := newFakeOP(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "Caddyfile")
+	// The command leaves what it has provisioned to the end of its process, so it has
+	// a store of its own here.
 	for name, row := range map[string]struct {
 		provider string
 		want     []string
@@ -168,7 +170,7 @@ func TestCheckCommand(t *testing.T) {
 		"ping":           {"delivery ping", []string{"warning      notifications"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			content := fmt.Sprintf("{\n\tadmin off\n\tlog {\n\t\tlevel ERROR\n\t}\n\tciba {\n\t\tstore memory\n\t\tprovider corp {\n\t\t\tissuer %s\n\t\t\t%s\n\t\t}\n\t}\n}\nhttp://127.0.0.1:1 {\n\trespond ok\n}\n", op.URL, row.provider)
+			content := fmt.Sprintf("{\n\tadmin off\n\tlog {\n\t\tlevel ERROR\n\t}\n\tciba {\n\t\tstore memory check\n\t\tprovider corp {\n\t\t\tissuer %s\n\t\t\t%s\n\t\t}\n\t}\n}\nhttp://127.0.0.1:1 {\n\trespond ok\n}\n", op.URL, row.provider)
 			err := os.WriteFile(file, []byte(content), 0o600)
 			if err != nil {
 				t.Fatal(err)
