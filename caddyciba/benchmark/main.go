@@ -6,8 +6,8 @@
 // Both sides are the same program with the same reverse_proxy, which has a bounded
 // number of connections to the upstream. Each is started afresh for HTTP/1.1 and for
 // HTTP/2, and gets requests with bodies of one KiB, all of which are held at a time.
-// The gateway keeps its journal in bbolt, where every step is on disk before it
-// counts, and is pinged by a provider that runs in the driver. Measured are the
+// The gateway keeps its journal in bbolt, where every step but the
+// approval itself is on disk before it counts, and is pinged by a provider that runs in the driver. Measured are the
 // memory that each held request adds to the process, the time from one approval to
 // the upstream while all others are held, and how fast all others are released when
 // they are approved at once. Each request must reach the upstream once.

@@ -3,8 +3,8 @@
 //
 //	go run ./idp/benchmark
 //
-// Ours runs in Caddy on bbolt, where every write is on disk before it counts, and
-// with all limits at their defaults; the peer keeps everything in a Map and has no
+// Ours runs in Caddy on bbolt, where all but the notes of polls is on disk before it
+// is answered, and with the limits of a provider whose approvals are tests; the peer keeps everything in a Map and has no
 // limits. Both sign with ES256 and authenticate the client by client_secret_basic.
 // Each round starts requests, polls each once while it is pending, approves each, and
 // redeems each. What counts is CPU time of the process per operation, which the
