@@ -34,11 +34,11 @@ func TestImports(t *testing.T) {
 	}{
 		{"/caddyciba", []string{module + "/idp"}},
 		{"/caddyciba/ciba", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/stepup", module + "/caddyciba/store", "go.uber.org/zap"}},
-		{"/caddyciba/stepup", []string{module + "/idp", "github.com/caddyserver/"}},
+		{"/caddyciba/stepup/...", []string{module + "/idp", "github.com/caddyserver/"}},
 		{"/caddyciba/store", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
 		{"/idp", []string{module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
-		{"/idp/provider", []string{"github.com/caddyserver/", module + "/idp/approval", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
-		{"/idp/approval", []string{"github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
+		{"/idp/provider/...", []string{"github.com/caddyserver/", module + "/idp/approval", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
+		{"/idp/approval/...", []string{"github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.pkg, func(t *testing.T) {
