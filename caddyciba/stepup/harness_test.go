@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -262,10 +264,24 @@ func (b *bench) only(t *testing.T) *Transaction {
 	return all[0]
 }
 
+// all returns what the journal has. It is read state by state, so that what moves
+// meanwhile is seen twice or not at all: two readings must agree.
 func (b *bench) all(t *testing.T) []*Transaction {
 	t.Helper()
+	before := b.read(t)
+	for {
+		all := b.read(t)
+		if slices.EqualFunc(before, all, func(x, y *Transaction) bool { return x.ID == y.ID && x.State == y.State }) {
+			return all
+		}
+		before = all
+	}
+}
+
+func (b *bench) read(t *testing.T) []*Transaction {
+	t.Helper()
 	var all []*Transaction
-	for state := range edges {
+	for _, state := range slices.Sorted(maps.Keys(edges)) {
 		list, err := b.gate.Journal().List(context.Background(), state, "", 1000)
 		if err != nil {
 			t.Fatal(err)

@@ -308,8 +308,7 @@ func (b *Bolt) Close() error {
 	<-b.writes.ended
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	b.judging.Lock() // for a relaxed write that has begun
-	b.judging.Unlock()
+	b.awaitRelaxed()
 	err := errors.Join(b.fold(0), b.journal.close())
 	if err == nil {
 		// Nothing is in it any more. If it comes back after a power cut, it is

@@ -166,6 +166,13 @@ func (b *Bolt) relax(op *boltOp) (done bool) {
 	return true
 }
 
+// awaitRelaxed waits for a relaxed write that has begun. Once the queue is closed no
+// other begins.
+func (b *Bolt) awaitRelaxed() {
+	b.judging.Lock()
+	defer b.judging.Unlock()
+}
+
 // log writes the changes of a batch into the journal. A journal that has failed
 // may have on the disk what it has reported as an error; moving what came before
 // into the database puts an end to that.

@@ -156,8 +156,7 @@ func TestUnknownParametersAreIgnored(t *testing.T) {
 // user is told of nothing that is not in the store.
 func TestOrderOfWork(t *testing.T) {
 	told := make(chan string, 10)
-	var w *world
-	w = newWorld(t, func(c *provider.Config) {
+	w := newWorld(t, func(c *provider.Config) {
 		c.CompareUserCode = func(_, _ []byte) (bool, error) { return false, nil }
 		c.Clients[0].UserCode, c.Clients[0].RequestSigningAlg, c.Clients[0].JWKS = true, "ES256", newES256(t, "k").jwks(t)
 		c.Clients[1].UserCode = true

@@ -170,7 +170,7 @@ func sender(authorization string) (claims map[string]any, key string, err error)
 	if err != nil {
 		return nil, "", fmt.Errorf("decoding key: %w", err)
 	}
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		return nil, "", fmt.Errorf("decoding token: %w", err)
 	}
