@@ -256,7 +256,7 @@ func nodeRoutes(id, upstream string) string {
 		if path == "nobody" {
 			customer = "nobody"
 		}
-		fmt.Fprintf(&b, "\thandle /%s/%s {\n\t\tciba %s {\n\t\t\tcustomer %s\n\t\t\tmessage \"%s {ciba.body.amount}\"\n\t\t\tacr phr\n\t\t\thold 12s\n\t\t}\n\t\treverse_proxy %s\n\t}\n",
+		fmt.Fprintf(&b, "\thandle /%s/%s {\n\t\tciba %s {\n\t\t\tcustomer %s\n\t\t\tmessage \"%s {ciba.body.amount}\"\n\t\t\tacr phr\n\t\t\thold 12s\n\t\t\tlimit off\n\t\t}\n\t\treverse_proxy %s\n\t}\n",
 			id, path, id, customer, path, upstream)
 	}
 	return b.String()
