@@ -3,6 +3,7 @@ package caddyciba
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -168,7 +169,19 @@ func (s *site) post(path, body string) answer {
 	return s.do(http.MethodPost, path, body, http.Header{"Content-Type": {"application/json"}})
 }
 
+// do sends a request. Connections that the kernel still had for a listener which a
+// reload has just closed are reset; nothing was sent then, and it is tried again.
 func (s *site) do(method, path, body string, header http.Header) answer {
+	for tries := 1; ; tries++ {
+		a := s.doOnce(method, path, body, header)
+		var dial *net.OpError
+		if tries == 3 || !errors.As(a.err, &dial) || dial.Op != "dial" {
+			return a
+		}
+	}
+}
+
+func (s *site) doOnce(method, path, body string, header http.Header) answer {
 	req, err := http.NewRequest(method, "http://"+s.addr+path, strings.NewReader(body))
 	if err != nil {
 		return answer{err: err}
