@@ -9,8 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"sync"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
