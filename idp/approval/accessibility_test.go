@@ -49,41 +49,61 @@ func TestAccessibility(t *testing.T) {
 		t.Run(look.name, func(t *testing.T) {
 			b := newTab(t, withPayment, remembering, unlimited, reachable(t))
 			b.do(media(append(look.medium, "prefers-reduced-motion", "reduce")...), b.viewport(look.width, 844))
-			find := func() (serious, other []string) {
-				b.do(chromedp.Evaluate[chromedp.Void](code))
-				found, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](axeFindings, chromedp.EvalAwaitPromise))
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, f := range found {
-					if strings.HasPrefix(f, "serious") || strings.HasPrefix(f, "critical") {
-						serious = append(serious, f)
-					} else {
-						other = append(other, f)
-					}
-				}
-				return serious, other
-			}
 			b.open("/offline")
 			b.do(chromedp.Evaluate[chromedp.Void](`document.documentElement.removeAttribute("lang"); document.querySelector(".lede").style.color = "#777"`))
-			if serious, _ := find(); len(serious) != 2 {
+			if serious, _ := b.audit(code); len(serious) != 2 {
 				t.Fatalf("what was put in is not found: %q", serious)
 			}
 			tour(b, func(page string) {
 				b.wait()
-				serious, other := find()
-				for _, f := range serious {
-					t.Errorf("%s: %s", page, f)
-				}
-				for _, f := range other {
-					t.Logf("%s: %s", page, f)
-				}
+				b.audited(page, code)
 			})
 			b.mu.Lock()
 			b.problems = nil // error pages are errors to the browser
 			b.mu.Unlock()
 		})
 	}
+}
+
+// The pages about signing in and devices, of which some are there with passkeys only.
+func TestAccessibilityOfFactors(t *testing.T) {
+	code := axe(t)
+	b := newPasskeyTab(t, withPayment, withClasses)
+	b.do(media("prefers-color-scheme", "light", "prefers-reduced-motion", "reduce"))
+	shootFactors(b, func(page string) { b.audited(page, code) })
+	b.mu.Lock()
+	b.problems = nil // error pages are errors to the browser
+	b.mu.Unlock()
+}
+
+// audited fails if axe-core finds something serious on the page.
+func (b *tab) audited(page, code string) {
+	b.t.Helper()
+	serious, other := b.audit(code)
+	for _, f := range serious {
+		b.t.Errorf("%s: %s", page, f)
+	}
+	for _, f := range other {
+		b.t.Logf("%s: %s", page, f)
+	}
+}
+
+// audit returns what axe-core finds on the page.
+func (b *tab) audit(code string) (serious, other []string) {
+	b.t.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void](code))
+	found, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](axeFindings, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range found {
+		if strings.HasPrefix(f, "serious") || strings.HasPrefix(f, "critical") {
+			serious = append(serious, f)
+		} else {
+			other = append(other, f)
+		}
+	}
+	return serious, other
 }
 
 // WCAG 2.2, 1.4.10: at 400 % zoom nothing must be scrolled sideways, on no page.
