@@ -32,6 +32,9 @@ func (g *Gate) TakeUp(ctx context.Context, ids []string) error {
 
 func (g *Gate) takeUp(ctx context.Context, id string) error {
 	e, err := g.journal.read(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // it has ended, and its time to be kept is over
+	}
 	if err != nil {
 		return err
 	}
@@ -40,6 +43,9 @@ func (g *Gate) takeUp(ctx context.Context, id string) error {
 	}
 	h, err := g.rebuild(ctx, e)
 	if err != nil {
+		if g.journal.moved(ctx, e) {
+			return nil // somebody else was faster, and has cleared up already
+		}
 		return err
 	}
 	leave, err := g.stay()
@@ -73,6 +79,16 @@ func (g *Gate) takeUp(ctx context.Context, id string) error {
 	g.log.Info("a request that another process has left goes on", zap.String("transaction", id), zap.String("state", string(e.State)))
 	go errand.run(h.resume)
 	return nil
+}
+
+// moved says whether somebody else has moved the transaction on since e was read.
+// If the store cannot tell, nobody has.
+func (j *Journal) moved(ctx context.Context, e *entry) bool {
+	now, err := j.read(ctx, e.ID)
+	if err != nil {
+		return errors.Is(err, store.ErrNotFound)
+	}
+	return now.version != e.version
 }
 
 // rebuild makes the hold of a kept request from the store. It has no handler to

@@ -133,6 +133,55 @@ func TestTakeUpOnce(t *testing.T) {
 	})
 }
 
+// overtaken runs a function before the first reading of a kept request.
+type overtaken struct {
+	store.Store
+	before func()
+}
+
+func (o *overtaken) Get(ctx context.Context, kind, id string) (*store.Record, error) {
+	before := o.before
+	if kind == caseKind && before != nil {
+		o.before = nil
+		before()
+	}
+	return o.Store.Get(ctx, kind, id)
+}
+
+// One process has found what another left, and before it reads on, a third has
+// sent it and cleared up: that is no failure of the first.
+func TestTakeUpTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := &leaking{Store: store.NewMemory(store.Options{})}
+		defer shared.Close()
+		orphan(t, shared, StateApproved, ModeAsync, nil)
+		upstream := &counting{}
+		faster := newBench(t, upstream.next, func(cfg *Config) { cfg.Store = shared })
+		id := faster.only(t).ID
+		slower := newBench(t, upstream.next, func(cfg *Config) {
+			cfg.Store = &overtaken{Store: shared, before: func() {
+				err := faster.gate.TakeUp(t.Context(), []string{id})
+				if err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+			}}
+		})
+		err := slower.gate.TakeUp(t.Context(), []string{id})
+		if err != nil {
+			t.Errorf("too late: %v", err)
+		}
+		synctest.Wait()
+		if upstream.count() != 1 || slower.only(t).State != StateAnswered {
+			t.Errorf("sent %d times, state %s", upstream.count(), slower.only(t).State)
+		}
+		err = slower.gate.TakeUp(t.Context(), []string{"gone"})
+		if err != nil {
+			t.Errorf("after its time: %v", err)
+		}
+	})
+}
+
 // A process that says that it lives keeps what is its own.
 func TestBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
