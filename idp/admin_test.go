@@ -63,6 +63,27 @@ func (o operatorSite) works(args ...string) string {
 	return out
 }
 
+// What an operator changes of what customers prove with is an event.
+func TestEventsOfOperator(t *testing.T) {
+	o := newOperatorSite(t)
+	o.loadWith("\tevents {\n\t\ton * test_spy\n\t}\n", site)
+	issuer := o.url("")
+	o.works("add", "berta")
+	eventsOf(t)
+	for _, c := range []struct{ command, change string }{
+		{"link", "link_made"}, {"forget", "all_removed"}, {"remove", "all_removed"},
+	} {
+		o.works(c.command, "berta")
+		data := eventsOf(t)["ciba_idp_factors_changed"]
+		if data["issuer"] != issuer || data["subject"] != "berta" || data["by"] != "operator" || data["change"] != c.change {
+			t.Errorf("%s: %v", c.command, data)
+		}
+	}
+	if counted(t, collectors.events, issuer, "", eventFactors) != 4 {
+		t.Error("not all were counted")
+	}
+}
+
 // A customer who is added can be asked at once, opens the link once, and is locked
 // out and removed by command.
 func TestUserCommands(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyciba/gateway/idp/approval"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -170,6 +171,7 @@ func (c adminCall) newLink(u *provider.User, life time.Duration) (*linkInfo, err
 		return nil, err
 	}
 	c.note("enrollment link made", u.ID)
+	c.changed("link_made", u.ID)
 	return &linkInfo{URL: c.in.approval.EnrollURL(token), Code: token, Expires: expires.UTC()}, nil
 }
 
@@ -256,6 +258,7 @@ func (c adminCall) remove() (any, error) {
 		return nil, err
 	}
 	c.note("user removed", u.ID)
+	c.changed("all_removed", u.ID)
 	return nil, nil
 }
 
@@ -291,10 +294,13 @@ func (c adminCall) removeFactors() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	change := string(approval.ChangePasskeyRemoved)
 	switch c.id {
 	case "":
+		change = "all_removed"
 		err = c.in.factors.Forget(c.Context(), u.ID)
 	case "totp":
+		change = string(approval.ChangeTOTPRemoved)
 		err = c.in.factors.RemoveTOTP(c.Context(), u.ID)
 	default:
 		err = c.in.factors.RemovePasskey(c.Context(), u.ID, c.id)
@@ -303,6 +309,7 @@ func (c adminCall) removeFactors() (any, error) {
 		return nil, err
 	}
 	c.note("factors removed by the operator", u.ID, zap.String("factor", c.id))
+	c.changed(change, u.ID)
 	return nil, nil
 }
 
@@ -317,6 +324,11 @@ func (c adminCall) endSessions() (any, error) {
 	}
 	c.note("sessions ended by the operator", u.ID, zap.Int("sessions", ended))
 	return map[string]int{"ended": ended}, nil
+}
+
+// changed reports that what a customer proves with was changed by an operator.
+func (c adminCall) changed(change, subject string) {
+	c.in.tellFactors(change, subject, map[string]any{"by": "operator"})
 }
 
 // note logs what an operator has done.

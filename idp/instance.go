@@ -108,6 +108,7 @@ func (in *instance) build(s *settings, to *sink) error {
 		Classes:          s.ACR,
 		EvidenceLifetime: s.EvidenceLifetime,
 		Logger:           in.out.logger(),
+		OnChange:         in.changed,
 		Push:             in.push,
 		Federations:      federations,
 	})

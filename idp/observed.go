@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/caddyciba/gateway/idp/approval"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -44,6 +45,23 @@ func (in *instance) happened(_ context.Context, e provider.Event) {
 	}
 	collectors.events.WithLabelValues(in.issuer, e.Client, string(e.Type)).Inc()
 	in.out.emit(eventPrefix+string(e.Type), func() map[string]any { return in.tell(e) })
+}
+
+// eventFactors tells that what a customer proves with has changed. Its data are
+// issuer, subject, change, and who has changed it: by is customer or operator.
+const eventFactors = "factors_changed"
+
+// changed counts and reports a change that was made in the approval app.
+func (in *instance) changed(_ context.Context, c approval.Change) {
+	in.tellFactors(string(c.Type), c.Subject, map[string]any{"by": "customer", "source": c.Source})
+}
+
+func (in *instance) tellFactors(change, subject string, more map[string]any) {
+	collectors.events.WithLabelValues(in.issuer, "", eventFactors).Inc()
+	in.out.emit(eventPrefix+eventFactors, func() map[string]any {
+		more["issuer"], more["subject"], more["change"] = in.issuer, subject, change
+		return more
+	})
 }
 
 // tell is what an event tells.

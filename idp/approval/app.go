@@ -134,6 +134,10 @@ type Config struct {
 	// Default: the number of CPUs.
 	PasswordSlots int
 
+	// OnChange is told of every change of what a customer proves with. The
+	// customer's browser waits for it. Default: nothing.
+	OnChange func(context.Context, Change)
+
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 

@@ -170,7 +170,7 @@ func (a *App) addPasskey(r *http.Request, s *session, _ *factor.Account) error {
 	if err != nil {
 		return err
 	}
-	a.noteFactor(r, "passkey added", s.user.ID, zap.String("passkey", added.ID))
+	a.changed(r, ChangePasskeyAdded, s.user.ID, zap.String("passkey", added.ID))
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (a *App) removePasskey(r *http.Request, s *session, account *factor.Account
 	if err != nil {
 		return err
 	}
-	a.noteFactor(r, "passkey removed", s.user.ID, zap.String("passkey", id))
+	a.changed(r, ChangePasskeyRemoved, s.user.ID, zap.String("passkey", id))
 	return nil
 }
 
@@ -198,11 +198,6 @@ func (a *App) removeTOTP(r *http.Request, s *session, _ *factor.Account) error {
 	if err != nil {
 		return err
 	}
-	a.noteFactor(r, "authenticator app removed", s.user.ID)
+	a.changed(r, ChangeTOTPRemoved, s.user.ID)
 	return nil
-}
-
-// noteFactor logs that what a customer proves with has changed.
-func (a *App) noteFactor(r *http.Request, what, subject string, fields ...zap.Field) {
-	a.cfg.Logger.Info(what, append(fields, zap.String("subject", subject), zap.String("source", a.source(r)))...)
 }

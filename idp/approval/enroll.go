@@ -129,9 +129,10 @@ func (a *App) enroll(w http.ResponseWriter, r *http.Request, _ match) {
 // signed in then, and gets recovery codes.
 func (a *App) enrollPasskey(w http.ResponseWriter, r *http.Request, browser []byte) {
 	link, user, err := a.openLink(r, browser)
+	var added *factor.Passkey
 	if err == nil {
 		name := device(r.UserAgent())
-		_, err = a.cfg.Factors.Register(r.Context(), user.ID, browserBinding(browser), []byte(r.PostForm.Get("response")), name, link)
+		added, err = a.cfg.Factors.Register(r.Context(), user.ID, browserBinding(browser), []byte(r.PostForm.Get("response")), name, link)
 	}
 	if err != nil {
 		status, message := a.passkeyError(r, err)
@@ -145,7 +146,7 @@ func (a *App) enrollPasskey(w http.ResponseWriter, r *http.Request, browser []by
 		a.renderEnroll(w, r, status, message)
 		return
 	}
-	a.cfg.Logger.Warn("a passkey was added by an enrollment link", zap.String("subject", user.ID), zap.String("source", a.source(r)))
+	a.changed(r, ChangePasskeyEnrolled, user.ID, zap.String("passkey", added.ID))
 	a.clearCookie(w, "enroll")
 	s, err := a.startSession(w, r, user, a.proven(methodEnrollment))
 	if err != nil {

@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyciba/gateway/idp/approval/factor"
 	"github.com/caddyciba/gateway/idp/provider"
 )
@@ -133,7 +131,7 @@ func (a *App) signInRecovery(w http.ResponseWriter, r *http.Request, _ match) {
 	}
 	user, err := a.recover(r, name, r.PostForm.Get("password"), r.PostForm.Get("code"))
 	if err == nil {
-		a.cfg.Logger.Warn("a recovery code was used", zap.String("subject", user.ID), zap.String("source", a.source(r)))
+		a.changed(r, ChangeRecoveryUsed, user.ID)
 		a.admit(w, r, user, a.proven(methodRecovery), a.base+"/devices")
 		return
 	}
@@ -207,6 +205,6 @@ func (a *App) renderNewCodes(w http.ResponseWriter, r *http.Request, s *session,
 		a.fail(w, r, err)
 		return
 	}
-	a.noteFactor(r, "recovery codes made", s.user.ID)
+	a.changed(r, ChangeRecoveryMade, s.user.ID)
 	a.render(w, r, http.StatusOK, "codes", s, codesView{Codes: codes, Next: next})
 }

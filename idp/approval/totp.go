@@ -82,7 +82,7 @@ func (a *App) addTOTP(w http.ResponseWriter, r *http.Request, _ match) {
 	ticket := r.PostForm.Get("ticket")
 	err := a.cfg.Factors.AddTOTP(r.Context(), s.user.ID, ticket, r.PostForm.Get("code"), sessionBinding(s))
 	if err == nil {
-		a.noteFactor(r, "authenticator app added", s.user.ID)
+		a.changed(r, ChangeTOTPAdded, s.user.ID)
 		http.Redirect(w, r, a.base+"/devices", http.StatusSeeOther)
 		return
 	}
