@@ -12,7 +12,9 @@
 // the upstream while all others are held, and how fast all others are released when
 // they are approved at once. Each request must reach the upstream once.
 //
-// The driver, both sides and the upstream share the machine. Linux is needed, and
+// The driver with the callers, the provider and the upstream shares the machine with
+// both sides, so the rate at which all are released tells of them, too; what a side
+// itself needs for each of these requests is told apart, by the kernel's books. Linux is needed, and
 // room for twice as many open files as requests are held.
 package main
 
@@ -35,6 +37,9 @@ type settings struct {
 	single  int
 	workers int
 	check   bool
+
+	delivery string // how the provider tells the gateway
+	profiles string // directory, or empty
 }
 
 // upstreamConns bounds the connections to the upstream, on both sides.
@@ -51,6 +56,8 @@ func main() {
 	flag.IntVar(&s.held, "held", 9000, "requests that are held at a time")
 	flag.IntVar(&s.single, "single", 200, "of these, how many are approved one after the other")
 	flag.IntVar(&s.workers, "workers", 32, "approvals on their way at a time")
+	flag.StringVar(&s.delivery, "delivery", deliverPing, "how the gateway learns of approvals: ping, push, or poll, which is held by the provider")
+	flag.StringVar(&s.profiles, "profiles", "", "directory for profiles of both sides: memory and goroutines while all are held, processor time and locks while all are released")
 	flag.BoolVar(&s.check, "check", false, "fail if memory or delay are beyond their bounds")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -85,6 +92,10 @@ func run(ctx context.Context, s settings) error {
 	}{{"HTTP/1.1", false}, {"HTTP/2", true}} {
 		fmt.Printf("%s ...\n", version.name)
 		folder := filepath.Join(dir, fmt.Sprint("http2-", version.http2))
+		s := s
+		if s.profiles != "" {
+			s.profiles = filepath.Join(s.profiles, filepath.Base(folder))
+		}
 		bare, err := blockRun(ctx, binary, folder, version.http2, s)
 		if err != nil {
 			return fmt.Errorf("%s: blocking handler: %w", version.name, err)
@@ -109,6 +120,8 @@ func report(w *tabwriter.Writer, version string, gateway, bare *measured) error 
 	fmt.Fprintf(w, "\t%s, memory for each, with garbage\t%.1f KiB\t%.1f KiB\t%.2f\t\t\n", version, kib(gateway.perHeld), kib(bare.perHeld), grown)
 	memory := float64(gateway.inUse) / float64(bare.inUse)
 	fmt.Fprintf(w, "\t%s, memory for each\t%.1f KiB\t%.1f KiB\t%.2f\t%.2f\t\n", version, kib(gateway.inUse), kib(bare.inUse), memory, mostMemory)
+	fmt.Fprintf(w, "\t%s, of that heap + stacks\t%.1f + %.1f KiB\t%.1f + %.1f KiB\t\t\t\n", version, kib(gateway.heap), kib(gateway.stacks), kib(bare.heap), kib(bare.stacks))
+	fmt.Fprintf(w, "\t%s, goroutines for each\t%.1f\t%.1f\t\t\t\n", version, gateway.goroutines, bare.goroutines)
 	var missed []error
 	if memory > mostMemory {
 		missed = append(missed, fmt.Errorf("%s: memory for each held request", version))
@@ -121,6 +134,7 @@ func report(w *tabwriter.Writer, version string, gateway, bare *measured) error 
 		}
 	}
 	fmt.Fprintf(w, "\t%s, released together\t%.0f/s\t%.0f/s\t%.2f\t\t\n", version, gateway.released, bare.released, gateway.released/bare.released)
+	fmt.Fprintf(w, "\t%s, its processor time for each of these\t%d µs\t%d µs\t%.2f\t\t\n", version, gateway.cpu.Microseconds(), bare.cpu.Microseconds(), float64(gateway.cpu)/float64(bare.cpu))
 	fmt.Fprintf(w, "\t%s, connections to upstream\t%d\t%d\t\t%d\t\n", version, gateway.conns, bare.conns, upstreamConns)
 	return errors.Join(missed...)
 }

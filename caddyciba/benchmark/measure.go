@@ -11,16 +11,20 @@ import (
 
 // measured is what one side needs over one version of HTTP.
 type measured struct {
-	perHeld  int64           // bytes of memory for each held request
-	inUse    int64           // of these, without garbage
-	delays   []time.Duration // from one approval to the upstream, all others held; sorted
-	released float64         // requests a second, when all are approved at once
-	conns    int64           // to the upstream, in all
+	perHeld    int64           // bytes of memory for each held request
+	inUse      int64           // of these, without garbage
+	stacks     int64           // of the latter, for each held request
+	heap       int64           // and these
+	goroutines float64         // for each held request
+	delays     []time.Duration // from one approval to the upstream, all others held; sorted
+	released   float64         // requests a second, when all are approved at once
+	cpu        time.Duration   // of the process meanwhile, for each request
+	conns      int64           // to the upstream, in all
 }
 
 // gatewayRun measures the gateway in a fresh process.
 func gatewayRun(ctx context.Context, binary, dir string, http2 bool, s settings) (*measured, error) {
-	p, err := startProvider(s.workers)
+	p, err := startProvider(s.delivery, s.workers)
 	if err != nil {
 		return nil, err
 	}
@@ -30,15 +34,15 @@ func gatewayRun(ctx context.Context, binary, dir string, http2 bool, s settings)
 		return nil, err
 	}
 	defer u.stop()
-	global, site := gatewaySite(p.issuer, dir, u.address)
-	g, err := startSide(ctx, "gateway", binary, dir, global, site)
+	global, site := gatewaySite(p.issuer, s.delivery, dir, u.address)
+	g, err := startSide(ctx, "gateway", binary, dir, s.profiles, global, site)
 	if err != nil {
 		return nil, err
 	}
 	defer g.stop()
 	m := new(measured)
 	c := newCallers(http2)
-	err = m.fill(ctx, g, c, s.held, p.asked)
+	err = m.fill(ctx, g, c, s, p.asked)
 	if err != nil {
 		return nil, err
 	}
@@ -50,14 +54,15 @@ func gatewayRun(ctx context.Context, binary, dir string, http2 bool, s settings)
 		m.delays = append(m.delays, delay)
 	}
 	slices.Sort(m.delays)
-	began := time.Now()
-	err = forEach(ctx, s.held-s.single, s.workers, func(n int) error {
-		return p.approve(ctx, g.url, customer("held", s.single+n))
+	return m, m.drain(g, u, c, s, s.single, func() error {
+		err := forEach(ctx, s.held-s.single, s.workers, func(n int) error {
+			return p.approve(ctx, g.url, customer("held", s.single+n))
+		})
+		if err != nil {
+			return fmt.Errorf("approving: %w", err)
+		}
+		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("approving: %w", err)
-	}
-	return m, m.drained(u, c, began, s.held, s.single)
 }
 
 // blockRun measures the blocking handler in a fresh process.
@@ -68,53 +73,54 @@ func blockRun(ctx context.Context, binary, dir string, http2 bool, s settings) (
 	}
 	defer u.stop()
 	global, site := blockSite(u.address)
-	b, err := startSide(ctx, "block", binary, dir, global, site)
+	b, err := startSide(ctx, "block", binary, dir, s.profiles, global, site)
 	if err != nil {
 		return nil, err
 	}
 	defer b.stop()
 	m := new(measured)
 	c := newCallers(http2)
-	err = m.fill(ctx, b, c, s.held, b.blocked)
+	err = m.fill(ctx, b, c, s, b.blocked)
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	err = b.releaseAll(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return m, m.drained(u, c, began, s.held, 0)
+	return m, m.drain(b, u, c, s, 0, func() error { return b.releaseAll(ctx) })
 }
 
 // fill holds requests at a side and takes note of what each of them costs.
-func (m *measured) fill(ctx context.Context, s *side, c *callers, count int, held func() int) error {
+func (m *measured) fill(ctx context.Context, side *side, c *callers, s settings, held func() int) error {
 	time.Sleep(2 * time.Second) // what begins with the process shall be over
-	err := s.collect()
+	empty, err := side.collect()
 	if err != nil {
 		return err
 	}
-	before, err := s.memory()
+	before, err := side.memory()
 	if err != nil {
 		return err
 	}
-	c.begin(ctx, s, "held", count)
-	err = settle(ctx, "requests to be held", count, held, c.failures)
+	c.begin(ctx, side, "held", s.held)
+	err = settle(ctx, "requests to be held", s.held, held, c.failures)
 	if err != nil {
 		return err
 	}
 	time.Sleep(3 * time.Second)
-	full, err := s.memory()
+	full, err := side.memory()
 	if err != nil {
 		return err
 	}
-	err = s.collect()
+	used, err := side.collect()
 	if err != nil {
 		return err
 	}
-	inUse, err := s.memory()
-	m.perHeld, m.inUse = (full-before)/int64(count), (inUse-before)/int64(count)
-	return err
+	after, err := side.memory()
+	if err != nil {
+		return err
+	}
+	count := int64(s.held)
+	m.perHeld, m.inUse = (full-before)/count, (after-before)/count
+	m.heap, m.stacks = (used.Heap-empty.Heap)/count, (used.Stacks-empty.Stacks)/count
+	m.goroutines = float64(used.Goroutines-empty.Goroutines) / float64(count)
+	return side.profile(s.profiles, "heap", "goroutine")
 }
 
 // approveOne lets one customer approve and returns how long it takes until the
@@ -138,20 +144,40 @@ func approveOne(ctx context.Context, p *provider, u *upstream, g *side, n int) (
 	}
 }
 
-// drained waits for all answers and takes note of how long it took. Each request
-// must have come once.
-func (m *measured) drained(u *upstream, c *callers, began time.Time, held, before int) error {
-	err := c.finish()
+// drain lets all requests go at once, waits for their answers, and takes note of how
+// long that took and of what the process needed for it. Each request must have come
+// to the upstream once. Some have been released before.
+func (m *measured) drain(side *side, u *upstream, c *callers, s settings, before int, release func() error) error {
+	err := side.profileCPU(s.profiles)
+	if err != nil {
+		return err
+	}
+	idle, err := side.cpu()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	err = release()
+	if err != nil {
+		return err
+	}
+	err = c.finish()
+	if err != nil {
+		return err
+	}
+	used, err := side.cpu()
 	if err != nil {
 		return err
 	}
 	customers, repeated, last := u.total()
-	if customers != held || repeated > 0 {
-		return fmt.Errorf("of %d requests, %d have come to the upstream, and %d of them more than once", held, customers, repeated)
+	if customers != s.held || repeated > 0 {
+		return fmt.Errorf("of %d requests, %d have come to the upstream, and %d of them more than once", s.held, customers, repeated)
 	}
-	m.released = float64(held-before) / last.Sub(began).Seconds()
+	count := s.held - before
+	m.released = float64(count) / last.Sub(began).Seconds()
+	m.cpu = (used - idle) / time.Duration(count)
 	m.conns = u.conns.Load()
-	return nil
+	return side.profile(s.profiles, "cpu", "mutex")
 }
 
 // forEach does something with each number below count, several at a time, and stops

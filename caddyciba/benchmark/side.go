@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -28,12 +26,16 @@ type side struct {
 
 // gatewaySite is what is measured: a gate on all defaults but the limits by which
 // one customer is not asked all the time.
-func gatewaySite(issuer, dir, upstream string) (global, body string) {
+func gatewaySite(issuer, delivery, dir, upstream string) (global, body string) {
 	var g, b strings.Builder
 	fmt.Fprintf(&g, "\tciba {\n\t\tstore bolt %s\n", filepath.Join(dir, "gateway.db"))
-	b.WriteString("\tciba_notify\n")
+	if delivery == deliverPoll {
+		delivery += "\n\t\t\tlong_poll 30s"
+	} else {
+		b.WriteString("\tciba_notify\n")
+	}
 	for n := range gates {
-		fmt.Fprintf(&g, "\t\tprovider gate%d {\n\t\t\tissuer %s\n\t\t\tclient_id gate%d\n\t\t\tclient_secret {env.BENCH_SECRET}\n\t\t\tdelivery ping\n\t\t}\n", n, issuer, n)
+		fmt.Fprintf(&g, "\t\tprovider gate%d {\n\t\t\tissuer %s\n\t\t\tclient_id gate%d\n\t\t\tclient_secret {env.BENCH_SECRET}\n\t\t\tdelivery %s\n\t\t}\n", n, issuer, n, delivery)
 		fmt.Fprintf(&b, "\t@gate%d path /%d/*\n\tciba @gate%d gate%d {\n\t\tcustomer {http.request.header.%s}\n\t\tmessage \"Pay 1 EUR\"\n\t\thold 10m\n\t\tlimit off\n\t}\n", n, n, n, n, customerHeader)
 	}
 	g.WriteString("\t}\n")
@@ -52,7 +54,7 @@ func proxyTo(upstream string) string {
 }
 
 // startSide runs Caddy with one site.
-func startSide(ctx context.Context, name, binary, dir, global, body string) (*side, error) {
+func startSide(ctx context.Context, name, binary, dir, profiles, global, body string) (*side, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -76,14 +78,14 @@ func startSide(ctx context.Context, name, binary, dir, global, body string) (*si
 	}
 %s}
 http://%s {
-	benchmark_collect
+	benchmark_inspect
 %s}
 `, global, address, body)), 0o600)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(binary, "run", "--config", config, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), "BENCH_SECRET="+clientSecret, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	cmd.Env = append(os.Environ(), "BENCH_SECRET="+clientSecret, "BENCH_PROFILES="+profiles, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	cmd.Stderr = os.Stderr
 	err = cmd.Start()
 	if err != nil {
@@ -115,23 +117,6 @@ func (s *side) stop() {
 	}
 }
 
-// memory returns the bytes of memory that the process has.
-func (s *side) memory() (int64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.pid))
-	if err != nil {
-		return 0, fmt.Errorf("reading memory (in Linux only): %w", err)
-	}
-	fields := strings.Fields(string(data))
-	if len(fields) < 2 {
-		return 0, errors.New("the kernel tells nothing of memory")
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("reading memory: %w", err)
-	}
-	return pages * int64(os.Getpagesize()), nil
-}
-
 // releaseAll lets the blocking handler go on with all requests.
 func (s *side) releaseAll(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/release", nil)
@@ -141,15 +126,6 @@ func (s *side) releaseAll(ctx context.Context) error {
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
-	}
-	return res.Body.Close()
-}
-
-// collect has garbage collected.
-func (s *side) collect() error {
-	res, err := http.Get(s.url + "/collect")
-	if err != nil {
-		return fmt.Errorf("collecting garbage: %w", err)
 	}
 	return res.Body.Close()
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime/debug"
-	"runtime/pprof"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,7 +17,6 @@ import (
 const (
 	releasePath = "/release"
 	heldPath    = "/held"
-	collectPath = "/collect"
 )
 
 func init() {
@@ -28,33 +25,6 @@ func init() {
 		return new(Block), nil
 	})
 	httpcaddyfile.RegisterDirectiveOrder("benchmark_block", httpcaddyfile.Before, "invoke")
-	caddy.RegisterModule(Collect{})
-	httpcaddyfile.RegisterHandlerDirective("benchmark_collect", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return new(Collect), nil
-	})
-	httpcaddyfile.RegisterDirectiveOrder("benchmark_collect", httpcaddyfile.Before, "map")
-}
-
-// Collect lets the driver have garbage collected, on both sides alike: what is left
-// of memory is what is in use.
-type Collect struct{}
-
-// CaddyModule returns the Caddy module information.
-func (Collect) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.benchmark_collect", New: func() caddy.Module { return new(Collect) }}
-}
-
-// ServeHTTP collects garbage if it is asked to.
-func (Collect) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if r.URL.Path != collectPath {
-		return next.ServeHTTP(w, r)
-	}
-	debug.FreeOSMemory()
-	if r.URL.RawQuery == "" {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-	return pprof.Lookup(r.URL.RawQuery).WriteTo(w, 0)
 }
 
 // Block reads the body of each request and holds the request until somebody posts
