@@ -1,10 +1,7 @@
 package caddyciba
 
 import (
-	"context"
 	"net/http"
-	"slices"
-	"strings"
 
 	"go.uber.org/zap"
 
@@ -40,7 +37,8 @@ type StrictTarget struct {
 	// parts of the site that need no approval use it. Default: none.
 	RemoveHeaders []string `json:"remove_headers,omitempty"`
 
-	logger *zap.Logger
+	logger  *zap.Logger
+	cleaner *stepup.Cleaner
 }
 
 // CaddyModule returns the Caddy module information.
@@ -51,9 +49,10 @@ func (StrictTarget) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision gets the logger.
+// Provision gets the logger and prepares the check.
 func (s *StrictTarget) Provision(ctx caddy.Context) error {
 	s.logger = ctx.Logger()
+	s.cleaner = stepup.NewCleaner(s.RemoveHeaders...)
 	return nil
 }
 
@@ -61,7 +60,10 @@ func (s *StrictTarget) Provision(ctx caddy.Context) error {
 func (s *StrictTarget) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	err := stepup.CheckTarget(r)
 	if err == nil {
-		err = stepup.Clean(r, s.removable(r.Context())...)
+		// What a gate in front of this handler has just set stays. Caddy sorts gates
+		// with a matcher in front of the check for all paths.
+		set, _ := r.Context().Value(approvedKey{}).([]string)
+		err = s.cleaner.Clean(r, set)
 	}
 	if err == nil {
 		return next.ServeHTTP(w, r)
@@ -74,15 +76,6 @@ func (s *StrictTarget) ServeHTTP(w http.ResponseWriter, r *http.Request, next ca
 	s.logger.Info("request was refused", zap.String("problem", string(refusal.Problem)), zap.String("detail", refusal.Detail),
 		zap.String("remote_addr", r.RemoteAddr))
 	return refuse(w, r, refusal)
-}
-
-// removable leaves out what a gate in front of this handler has just set. Caddy
-// sorts gates with a matcher in front of the check for all paths.
-func (s *StrictTarget) removable(ctx context.Context) []string {
-	set, _ := ctx.Value(approvedKey{}).([]string)
-	return slices.DeleteFunc(slices.Clone(s.RemoveHeaders), func(name string) bool {
-		return slices.ContainsFunc(set, func(other string) bool { return strings.EqualFold(name, other) })
-	})
 }
 
 // parseStrictTarget reads the directive for sites whose gates are inside handle
