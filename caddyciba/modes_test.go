@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -45,11 +46,13 @@ func (s *site) status(location string, header http.Header) stepup.Status {
 func (s *site) ended(location string, header http.Header) stepup.Status {
 	s.t.Helper()
 	var status stepup.Status
+	patient := http.Header{"Prefer": {"wait=2"}}
+	maps.Copy(patient, header)
 	eventually(s.t, "the end of the transaction", func() bool {
 		// A connection may end with the server of an old configuration.
-		got := s.do(http.MethodGet, location, "", header)
+		got := s.do(http.MethodGet, location, "", patient)
 		err := json.Unmarshal([]byte(got.body), &status)
-		return got.err == nil && err == nil && status.State.Final()
+		return got.err == nil && got.status == http.StatusOK && err == nil && status.State.Final()
 	})
 	return status
 }

@@ -188,6 +188,10 @@ func (c *counter) serveStatus(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodDelete {
 		return c.serveCancel(w, r)
 	}
+	err = c.pace()
+	if err != nil {
+		return err
+	}
 	err = c.linger(r)
 	if err != nil {
 		return err
@@ -225,13 +229,22 @@ func (c *counter) linger(r *http.Request) error {
 	return nil
 }
 
-// serveResult answers with the upstream's own answer, as often as it is asked for
-// until its retention is over.
+// serveResult answers with the result.
 func (c *counter) serveResult(w http.ResponseWriter, r *http.Request) error {
 	err := allow(r, http.MethodGet, http.MethodHead)
 	if err != nil {
 		return err
 	}
+	err = c.pace()
+	if err != nil {
+		return err
+	}
+	return c.writeResult(w, r)
+}
+
+// writeResult answers with the upstream's own answer, as often as it is asked for
+// until its retention is over.
+func (c *counter) writeResult(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case !c.State.Final():
 		f := refuse(ProblemResultNotReady, "The transaction is not over.", nil)

@@ -100,7 +100,7 @@ func (c *counter) proceed(w http.ResponseWriter, r *http.Request, form url.Value
 		// The page was reloaded, or the answer was lost on its way.
 		r = r.Clone(r.Context())
 		r.Method = http.MethodGet
-		return c.serveResult(w, r)
+		return c.writeResult(w, r)
 	case c.Mode == ModeRedirect && c.State == StateApproved:
 		return c.gate.sendFor(w, r, c.ID)
 	case c.State.Final():

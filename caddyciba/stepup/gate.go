@@ -120,6 +120,7 @@ type Gate struct {
 	vault     *vault
 	cabinet   *cabinet
 	streams   atomic.Int64 // of events, that are open
+	looks     *pacer
 	stay      func() (func(), error)
 	reenter   func(context.Context, http.ResponseWriter, json.RawMessage) error
 	ahead     func(string) bool
@@ -166,6 +167,7 @@ func New(cfg Config) (*Gate, error) {
 	g.journal = journal
 	g.occupancy = newOccupancy(cfg.Limits)
 	g.door = newDoor()
+	g.looks = newPacer()
 	g.delay = cfg.UnavailableDelay
 	g.now = journal.cfg.Now
 	g.log = cfg.Logger

@@ -50,6 +50,7 @@ const (
 	ProblemKeyReused           Problem = "idempotency-key-reused"    // 422
 	ProblemTooManyHeld         Problem = "too-many-held-for-caller"  // 429
 	ProblemTooManyPrompts      Problem = "too-many-prompts"          // 429
+	ProblemTooManyLooks        Problem = "looked-too-often"          // 429
 	ProblemCallerGone          Problem = "caller-gone"               // 499, never seen by anybody
 	ProblemMisconfigured       Problem = "gateway-misconfigured"     // 500
 	ProblemUpstreamUnreachable Problem = "upstream-unreachable"      // 502
@@ -99,6 +100,7 @@ var problems = map[Problem]struct {
 	ProblemKeyReused:           {http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request"},
 	ProblemTooManyHeld:         {http.StatusTooManyRequests, "The caller has too many requests waiting for approval"},
 	ProblemTooManyPrompts:      {http.StatusTooManyRequests, "The customer cannot be asked this often"},
+	ProblemTooManyLooks:        {http.StatusTooManyRequests, "The transaction is looked at too often"},
 	ProblemCallerGone:          {statusCallerGone, "The caller has left"},
 	ProblemMisconfigured:       {http.StatusInternalServerError, "The gateway is not set up correctly"},
 	ProblemUpstreamUnreachable: {http.StatusBadGateway, "The upstream cannot be reached"},
