@@ -113,6 +113,7 @@ func (g *Gate) rebuild(ctx context.Context, e *entry) (*hold, error) {
 		details:  details{kind: f.DetailsType, digest: f.Digest.String()},
 		mode:     f.Mode,
 		kept:     f,
+		prompt:   f.Prompt,
 		tape:     newTape(nil, f.MaxResult),
 		id:       e.ID,
 		entry:    e,

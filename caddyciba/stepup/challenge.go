@@ -147,6 +147,12 @@ func (c *challenge) demand(rt *Route) error {
 	return nil
 }
 
+// demandAs makes a copy of a route demand what another one does of the customer's
+// authentication, whatever an upstream has made of that.
+func (rt *Route) demandAs(other *Route) {
+	rt.ACR, rt.FreshAuth, rt.AuthAge, rt.AuthTimeOptional = other.ACR, other.FreshAuth, other.AuthAge, other.AuthTimeOptional
+}
+
 // challenged lets the request go on as it came, and reports whether the upstream
 // answered that the customer must approve it. That answer is dropped, and the route
 // now asks for what it demands. Any other answer is the caller's.

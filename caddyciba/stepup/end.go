@@ -48,7 +48,9 @@ func (h *hold) conclude(f *Refusal) *Refusal {
 		return f
 	}
 	if h.parked(f) {
-		// It stays where it is for the process that takes it up.
+		// It stays where it is for the process that takes it up, and so does the
+		// question.
+		h.prompt = nil
 		f.Transaction, f.State, f.Forwarded = h.entry.ID, h.entry.State, h.entry.Forwarded()
 		return f
 	}

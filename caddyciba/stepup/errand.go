@@ -48,6 +48,7 @@ func (h *hold) detach() error {
 	if h.route.Detach != nil {
 		r, route, next := h.route.Detach()
 		own.r, own.route, own.next = r, route.withDefaults(), next
+		own.route.demandAs(h.route)
 	}
 	e := newErrand(&own, leave)
 	h.gate.serving.Store(h.id, e)

@@ -57,6 +57,7 @@ func (h *hold) keep(id string) error {
 		Until:           h.gate.now().Add(h.route.Hold).UTC(),
 		Credential:      h.credential,
 		CookieOnly:      h.mode == ModeRedirect && h.ask.Anonymous,
+		Prompt:          h.prompt,
 	}}
 	var err error
 	if h.route.MatchCode && h.mode.detached() {
@@ -198,6 +199,9 @@ func (h *hold) closeFile() {
 // closeFile does the same for a transaction that nobody has at hand.
 func (g *Gate) closeFile(ctx context.Context, id string) {
 	f, err := g.cabinet.openFile(ctx, id)
+	if err == nil && f.Prompt != nil {
+		err = g.journal.settlePrompt(ctx, f.Prompt, StateFailed)
+	}
 	if err == nil {
 		err = f.close(ctx)
 	}

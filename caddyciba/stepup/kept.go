@@ -76,6 +76,9 @@ type keptCase struct {
 	// restart.
 	Origin json.RawMessage `json:"origin,omitempty"`
 
+	// Prompt is how the question was counted, as long as it is.
+	Prompt *prompt `json:"prompt,omitempty"`
+
 	// Pending is there once the customer is asked, Tokens once they have approved.
 	Pending *ciba.Pending `json:"pending,omitempty"`
 	Tokens  *keptTokens   `json:"tokens,omitempty"`
@@ -136,6 +139,9 @@ func restoreSnapshot(data []byte) (*Snapshot, error) {
 type keptResult struct {
 	Status int         `json:"status"`
 	Header http.Header `json:"header"`
+
+	// Trailer has the fields that came behind the body.
+	Trailer http.Header `json:"trailer,omitempty"`
 
 	// TooLong says that the body was not kept.
 	TooLong bool `json:"too_long,omitempty"`
@@ -249,6 +255,9 @@ func (c *cabinet) openFile(ctx context.Context, id string) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decoding case: %w", err)
 	}
+	if f.Prompt != nil {
+		f.Prompt.transaction = id
+	}
 	return f, nil
 }
 
@@ -325,7 +334,7 @@ func (c *cabinet) answered(ctx context.Context, id string) (int, bool) {
 // close removes what nobody needs after the end: the request, and all that opens
 // something. What was asked stays as long as a result does.
 func (f *file) close(ctx context.Context) error {
-	f.Pending, f.Tokens, f.Origin = nil, nil, nil
+	f.Pending, f.Tokens, f.Origin, f.Prompt = nil, nil, nil, nil
 	f.Ask = Ask{}
 	data, err := json.Marshal(f.keptCase)
 	if err != nil {

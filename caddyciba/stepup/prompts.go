@@ -96,12 +96,16 @@ type asked struct {
 	Until   int64 `json:"until,omitempty"`
 }
 
-// prompt is a prompt that was counted.
+// prompt is a prompt that was counted. Of a kept request it is kept, too, so that
+// whichever process sees the end of it counts it out.
 type prompt struct {
 	transaction string
-	waiting     []string // records in which it waits
-	pair        string   // record of denials, or empty
-	denied      bool     // there were denials before
+
+	// Waiting names the records in which it waits, Pair the record of denials, if
+	// there is one, and Denied says that there were denials before.
+	Waiting []string `json:"waiting,omitempty"`
+	Pair    string   `json:"pair,omitempty"`
+	Denied  bool     `json:"denied,omitempty"`
 }
 
 // promptScope names what counts together.
@@ -144,7 +148,7 @@ func (h *hold) countPrompt(transaction string) error {
 			return err
 		}
 		if slices.ContainsFunc(limits, func(l PromptLimit) bool { return l.Window == 0 }) {
-			h.prompt.waiting = append(h.prompt.waiting, id)
+			h.prompt.Waiting = append(h.prompt.Waiting, id)
 		}
 	}
 	return nil
@@ -232,14 +236,14 @@ func (h *hold) checkBackOff() error {
 	if !h.route.BackOff {
 		return nil
 	}
-	h.prompt.pair = promptID(h.route.promptScope(), "pair", h.ask.Caller, h.ask.Customer)
+	h.prompt.Pair = promptID(h.route.promptScope(), "pair", h.ask.Caller, h.ask.Customer)
 	ctx, cancel := storeContext(h.caller)
 	defer cancel()
-	a, _, err := h.gate.journal.readPrompts(ctx, h.prompt.pair)
+	a, _, err := h.gate.journal.readPrompts(ctx, h.prompt.Pair)
 	if err != nil {
 		return storeRefusal(err)
 	}
-	h.prompt.denied = a.Denials > 0
+	h.prompt.Denied = a.Denials > 0
 	wait := time.UnixMilli(a.Until).Sub(h.gate.now())
 	if a.Denials > 0 && wait > 0 {
 		return tooManyPrompts(wait)
@@ -250,28 +254,35 @@ func (h *hold) checkBackOff() error {
 // settlePrompt counts the prompt out, and remembers a denial. If the store does
 // not take it, the prompt counts as waiting until it is over by itself.
 func (h *hold) settlePrompt() {
-	p := h.prompt
-	if p == nil {
+	if h.prompt == nil {
 		return
 	}
 	ctx, cancel := h.afterwards()
 	defer cancel()
+	state := StateFailed
+	if h.entry != nil {
+		state = h.entry.State
+	}
+	err := h.gate.journal.settlePrompt(ctx, h.prompt, state)
+	if err != nil {
+		h.gate.log.Warn("prompt was not counted out", zap.Error(err))
+	}
+}
+
+// settlePrompt counts out the prompt of a transaction that is in the given state.
+func (j *Journal) settlePrompt(ctx context.Context, p *prompt, state State) error {
 	errs := make([]error, 0, 2)
-	for _, id := range p.waiting {
-		errs = append(errs, h.gate.journal.changePrompts(ctx, id, func(a *asked, now time.Time) error {
+	for _, id := range p.Waiting {
+		errs = append(errs, j.changePrompts(ctx, id, func(a *asked, now time.Time) error {
 			delete(a.Waiting, p.transaction)
 			a.forget(now)
 			return nil
 		}))
 	}
-	state := StateFailed
-	if h.entry != nil {
-		state = h.entry.State
-	}
 	switch {
-	case p.pair == "":
+	case p.Pair == "":
 	case state == StateDenied:
-		errs = append(errs, h.gate.journal.changePrompts(ctx, p.pair, func(a *asked, now time.Time) error {
+		errs = append(errs, j.changePrompts(ctx, p.Pair, func(a *asked, now time.Time) error {
 			wait := backOffMost
 			if a.Denials < 6 {
 				wait = min(wait, backOffFirst<<a.Denials)
@@ -280,17 +291,14 @@ func (h *hold) settlePrompt() {
 			a.Until = now.Add(wait).UnixMilli()
 			return nil
 		}))
-	case p.denied && (state == StateAnswered || state == StateInDoubt):
+	case p.Denied && (state == StateAnswered || state == StateInDoubt):
 		// The customer has approved since.
-		errs = append(errs, h.gate.journal.changePrompts(ctx, p.pair, func(a *asked, _ time.Time) error {
+		errs = append(errs, j.changePrompts(ctx, p.Pair, func(a *asked, _ time.Time) error {
 			*a = asked{}
 			return nil
 		}))
 	}
-	err := errors.Join(errs...)
-	if err != nil {
-		h.gate.log.Warn("prompt was not counted out", zap.Error(err))
-	}
+	return errors.Join(errs...)
 }
 
 // changePrompts is Journal.changePrompts for a request that waits.

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // tape writes down an answer while it passes it on, or instead of passing it on
-// where nobody waits. It keeps final status, headers and body up to a bound. One
-// goroutine uses it, as writers are used; 1xx may come from another one before.
+// where nobody waits. It keeps final status, headers, body up to a bound, and
+// trailers. One goroutine uses it, as writers are used; 1xx may come from another one before.
 type tape struct {
 	w   http.ResponseWriter // nil if nobody waits
 	max int64
@@ -119,11 +121,35 @@ var hopHeaders = []string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", 
 
 // result is what was written down.
 func (t *tape) result() (keptResult, []byte) {
-	k := keptResult{Status: t.status, Header: t.sent.Clone(), TooLong: t.tooLong}
+	k := keptResult{Status: t.status, Header: t.sent.Clone(), Trailer: t.trailer(), TooLong: t.tooLong}
+	for name := range k.Trailer {
+		k.Header.Del(name)
+	}
 	for _, name := range hopHeaders {
 		k.Header.Del(name)
 	}
 	return k, t.body
+}
+
+// trailer is what was set behind the body: fields that were announced ahead of it,
+// and those that say by http.TrailerPrefix what they are.
+func (t *tape) trailer() http.Header {
+	trailer := make(http.Header)
+	for _, announced := range t.sent.Values("Trailer") {
+		for name := range strings.SplitSeq(announced, ",") {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			if values := t.Header()[name]; len(values) > 0 {
+				trailer[name] = slices.Clone(values)
+			}
+		}
+	}
+	for name, values := range t.Header() {
+		late, ok := strings.CutPrefix(name, http.TrailerPrefix)
+		if ok {
+			trailer[http.CanonicalHeaderKey(late)] = slices.Clone(values)
+		}
+	}
+	return trailer
 }
 
 // errNotKept says that an answer was too long to be kept.
@@ -134,7 +160,14 @@ func play(w http.ResponseWriter, r *http.Request, k *keptResult, body []byte, ex
 	h := w.Header()
 	maps.Copy(h, k.Header.Clone())
 	maps.Copy(h, extra)
-	if bodyAllowed(k.Status) && h.Get("Content-Length") == "" && r.Method != http.MethodHead {
+	switch {
+	case len(k.Trailer) > 0:
+		// HTTP/1.1 has room for them only behind a body that is sent in chunks.
+		h.Del("Content-Length")
+		for _, name := range slices.Sorted(maps.Keys(k.Trailer)) {
+			h.Add("Trailer", name)
+		}
+	case bodyAllowed(k.Status) && h.Get("Content-Length") == "" && r.Method != http.MethodHead:
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(k.Status)
@@ -142,4 +175,5 @@ func play(w http.ResponseWriter, r *http.Request, k *keptResult, body []byte, ex
 		return
 	}
 	_, _ = w.Write(body)
+	maps.Copy(h, k.Trailer)
 }
