@@ -49,7 +49,7 @@ func init() {
 //		max_result    <size>
 //		when          <condition>
 //		details       <type> {
-//			<field> <template>
+//			<field> <template> [text|number|boolean]
 //		}
 //		limit         <count> per customer|caller [per <duration>]
 //		limit         off

@@ -92,32 +92,6 @@ func (d *directive) unmarshalWhen(disp *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (d *directive) unmarshalDetails(disp *caddyfile.Dispenser) error {
-	d.Details = &Details{Fields: make(map[string]string)}
-	if !disp.AllArgs(&d.Details.Type) {
-		return disp.ArgErr()
-	}
-	if !detailsTypeName.MatchString(d.Details.Type) {
-		return disp.Errf("'%s' is not a type of authorization details", d.Details.Type)
-	}
-	for nesting := disp.Nesting(); disp.NextBlock(nesting); {
-		name, value := disp.Val(), ""
-		if !disp.AllArgs(&value) {
-			return disp.ArgErr()
-		}
-		_, twice := d.Details.Fields[name]
-		if twice {
-			return disp.Errf("field %s already specified", name)
-		}
-		_, err := parseDetailsField(name, value)
-		if err != nil {
-			return disp.Errf("invalid details: %w", err)
-		}
-		d.Details.Fields[name] = value
-	}
-	return nil
-}
-
 // unmarshalLimit reads "limit N per customer|caller [per DURATION]" and "limit
 // off".
 func (d *directive) unmarshalLimit(disp *caddyfile.Dispenser) error {

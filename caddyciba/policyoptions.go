@@ -2,10 +2,8 @@ package caddyciba
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,19 +15,6 @@ import (
 	"github.com/caddyciba/gateway/caddyciba/stepup"
 	"github.com/caddyciba/gateway/caddyciba/stepup/policy"
 )
-
-// Details are the authorization details (RFC 9396) that say to the provider, field
-// by field, what is to be approved. The gateway adds `request_digest`, the digest of
-// the request, and takes only an answer whose details carry it.
-type Details struct {
-	// Type is the type of the details, as the provider knows it. Required.
-	Type string `json:"type,omitempty"`
-
-	// Fields are the members of the details, as texts in which placeholders are
-	// filled in for each request. A request for which one of them is unknown or
-	// empty is refused. Default: none.
-	Fields map[string]string `json:"fields,omitempty"`
-}
 
 // Limit bounds how often customers are asked.
 type Limit struct {
@@ -134,75 +119,6 @@ func (h *Handler) needed(ctx context.Context, condition *policy.Condition, s *st
 			zap.String("route", h.route.Name), zap.Error(err))
 	}
 	return needed, nil
-}
-
-// detailsTemplate is an object of authorization details to be filled in.
-type detailsTemplate struct {
-	kind   string
-	fields map[string]*template
-}
-
-var (
-	detailsTypeName  = regexp.MustCompile(`^[!#-\[\]-~]{1,128}$`)
-	detailsFieldName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
-
-	// reservedDetails are members with a meaning of their own: those of RFC 9396
-	// section 2.2 that are lists, and ours.
-	reservedDetails = []string{"type", "locations", "actions", "datatypes", "privileges", "request_digest"}
-)
-
-// detailsTemplate takes the option details apart. It is nil where there is none.
-func (h *Handler) detailsTemplate() (*detailsTemplate, error) {
-	if h.Details == nil {
-		return nil, nil
-	}
-	if !detailsTypeName.MatchString(h.Details.Type) {
-		return nil, fmt.Errorf("details: '%s' is not a type of authorization details", h.Details.Type)
-	}
-	d := &detailsTemplate{kind: h.Details.Type, fields: make(map[string]*template, len(h.Details.Fields))}
-	for name, source := range h.Details.Fields {
-		t, err := parseDetailsField(name, source)
-		if err != nil {
-			return nil, fmt.Errorf("details: %w", err)
-		}
-		d.fields[name] = t
-	}
-	return d, nil
-}
-
-func parseDetailsField(name, source string) (*template, error) {
-	if !detailsFieldName.MatchString(name) || slices.Contains(reservedDetails, name) {
-		return nil, fmt.Errorf("'%s' cannot be a field of authorization details", name)
-	}
-	t, err := parseTemplate(source)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return t, nil
-}
-
-// fill makes the object for one request.
-func (d *detailsTemplate) fill(ctx context.Context, s *stepup.Snapshot, doc *stepup.Document) (json.RawMessage, error) {
-	if d == nil {
-		return nil, nil
-	}
-	repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return nil, errNoReplacer
-	}
-	object := map[string]string{"type": d.kind}
-	for name, t := range d.fields {
-		text, err := t.fill(doc.Lookup, strictly(s, repl.GetString))
-		if err != nil {
-			return nil, fmt.Errorf("details %s: %w", name, err)
-		}
-		object[name] = text
-	}
-	encoded, err := json.Marshal(object)
-	if err != nil {
-		return nil, fmt.Errorf("encoding details: %w", err)
-	}
-	return encoded, nil
 }
 
 // checkPrefixes finds namespace prefixes in paths into the body that stand for
