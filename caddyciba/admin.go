@@ -1,6 +1,7 @@
 package caddyciba
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,7 +112,7 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		return answerJSON(w, t)
 	case resource == "transactions" && len(parts) == 3 && parts[2] == "cancel":
-		return a.cancel(w, r, app.journal, parts[1])
+		return a.cancel(w, r, app, parts[1])
 	case resource == "transactions" && len(parts) == 3 && parts[2] == "resolve":
 		return a.resolve(w, r, app.journal, parts[1])
 	}
@@ -160,17 +161,35 @@ func (a *adminAPI) list(w http.ResponseWriter, r *http.Request, j *stepup.Journa
 	return answerJSON(w, list)
 }
 
-func (a *adminAPI) cancel(w http.ResponseWriter, r *http.Request, j *stepup.Journal, id string) error {
+func (a *adminAPI) cancel(w http.ResponseWriter, r *http.Request, app *App, id string) error {
 	err := allow(r, http.MethodPost)
 	if err != nil {
 		return err
 	}
-	t, err := j.Cancel(r.Context(), id)
+	t, err := app.cancel(r.Context(), id)
 	if err != nil {
 		return adminError(err)
 	}
 	a.logger.Info("an operator has cancelled a transaction", zap.String("transaction", id))
 	return answerJSON(w, t)
+}
+
+// cancel has the gate that serves a transaction cancel it, for the caller to be told
+// and the question to be withdrawn. Without a gate, only the transaction ends.
+func (a *App) cancel(ctx context.Context, id string) (*stepup.Transaction, error) {
+	t, err := a.journal.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	engines := enginesOf(a.engine.Key())
+	i := slices.IndexFunc(engines, func(g *stepup.Gate) bool { return g.Serves(id) })
+	if i < 0 {
+		i = slices.IndexFunc(engines, func(g *stepup.Gate) bool { return g.Name() == t.Gate })
+	}
+	if i < 0 {
+		return a.journal.Cancel(ctx, id)
+	}
+	return engines[i].Cancel(ctx, id)
 }
 
 func (a *adminAPI) resolve(w http.ResponseWriter, r *http.Request, j *stepup.Journal, id string) error {

@@ -39,8 +39,9 @@ func (s *site) ask(method, path, body string, into any) int {
 	return resp.StatusCode
 }
 
-// An operator finds a transaction that waits and stops it: the customer's approval
-// then sends nothing, and the caller is told. What is shown names nobody.
+// An operator finds a transaction that waits and stops it: the caller is told at once,
+// the customer is no longer asked, and an approval sends nothing. What is shown names
+// nobody.
 func TestAdminCancels(t *testing.T) {
 	op, b := newFakeOP(t), newBank(t)
 	s := startSite(t, "ciba {\n\tstore memory "+t.Name()+"\n}", gateBlock(op, b))
@@ -58,8 +59,8 @@ func TestAdminCancels(t *testing.T) {
 	if status := s.ask("POST", "transactions/"+id+"/cancel", "", nil); status != 200 {
 		t.Errorf("status %d", status)
 	}
-	op.setDecision(approve)
 	(<-done).wantProblem(t, 403, "transaction-cancelled", false)
+	op.setDecision(approve)
 	b.wantCount(t, 0)
 	if status := s.ask("POST", "transactions/"+id+"/cancel", "", nil); status != 409 {
 		t.Errorf("cancelled twice: %d", status)

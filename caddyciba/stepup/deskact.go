@@ -46,12 +46,19 @@ func (c *counter) serveCancel(w http.ResponseWriter, r *http.Request) error {
 
 // Cancel calls a transaction off of which nothing was sent. The error is about
 // one that is over or on its way, which is returned with it, or about the store.
-// Whoever waits for the transaction learns of it, on any node, and withdraws what
-// the customer is asked.
+// Whoever waits for the transaction learns of it and withdraws what the customer is
+// asked: a request that is kept on any node, and one that is held by this gate. One
+// that another node holds learns of it when the customer has decided.
 func (g *Gate) Cancel(ctx context.Context, id string) (*Transaction, error) {
 	t, err := g.journal.Cancel(ctx, id)
 	if err != nil {
 		return t, err
+	}
+	// A kept request hears of it through the store.
+	held, _ := g.serving.Load(id)
+	visitor, ok := held.(*visit)
+	if ok {
+		visitor.end(errMoved)
 	}
 	g.observe(Event{
 		Type: EventCancelled, Time: g.now(), Route: t.Route, Transaction: t.clone(),
@@ -148,7 +155,7 @@ func (g *Gate) sendFor(w http.ResponseWriter, r *http.Request, id string) error 
 	}
 	defer leave()
 	h.waiting, h.visit = g.door.enter(context.WithoutCancel(r.Context()))
-	g.serving.Store(id, h)
+	g.serving.Store(id, h.visit)
 	defer h.leave()
 	return h.sendTo(w, r, h.kept.Tokens.tokens())
 }

@@ -125,7 +125,7 @@ type Gate struct {
 	reenter   func(context.Context, http.ResponseWriter, json.RawMessage) error
 	ahead     func(string) bool
 	reuses    reuses
-	serving   sync.Map // ids of transactions, with the *hold or *errand that has them
+	serving   sync.Map // ids of transactions, with the *visit or *errand that has them
 	delay     time.Duration
 	now       func() time.Time
 	log       *zap.Logger
@@ -186,6 +186,9 @@ func New(cfg Config) (*Gate, error) {
 
 // Journal returns the journal, for listing and recovery.
 func (g *Gate) Journal() *Journal { return g.journal }
+
+// Name returns Config.Name.
+func (g *Gate) Name() string { return g.name }
 
 // Serves reports whether a request of this gate has the transaction at this time.
 func (g *Gate) Serves(id string) bool {

@@ -205,7 +205,7 @@ func (h *hold) begin() error {
 	}
 	path := h.snapshot.url.EscapedPath()
 	// From the moment that it is written, somebody is at work on it.
-	h.gate.serving.Store(id, h)
+	h.gate.serving.Store(id, h.visit)
 	h.id = id
 	entry, err := h.gate.journal.begin(h.caller, &Transaction{
 		ID:       id,

@@ -56,8 +56,9 @@ var (
 const resolvedState State = "resolved"
 
 // Cancel ends a transaction of which nothing has been sent, by an operator's will.
-// Nothing is sent after it has returned nil, whatever the customer decides; a
-// caller that waits learns of it then. The error is ErrTooLate, store.ErrNotFound,
+// Nothing is sent after it has returned nil, whatever the customer decides. It
+// changes what is written down and no more; Gate.Cancel also tells whoever waits. The
+// error is ErrTooLate, store.ErrNotFound,
 // or one of the store.
 func (j *Journal) Cancel(ctx context.Context, id string) (*Transaction, error) {
 	for {

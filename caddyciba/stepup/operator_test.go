@@ -2,8 +2,11 @@ package stepup
 
 import (
 	"errors"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
@@ -114,4 +117,32 @@ func TestOperatorResolves(t *testing.T) {
 	if !errors.Is(err, ErrNotInDoubt) {
 		t.Errorf("resolved without doubt: %v", err)
 	}
+}
+
+// Whoever is held is told at once of what an operator has called off, and the customer
+// is no longer asked.
+func TestOperatorCancelsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(http.ResponseWriter, *http.Request) error {
+			t.Error("sent")
+			return nil
+		})
+		b.undecided()
+		answer := b.later("/p?q=1", "1", nil)
+		got, err := b.gate.Cancel(t.Context(), b.only(t).ID)
+		if err != nil || got.State != StateCancelled {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		w := <-answer
+		if f := b.lastRefusal(); w.Code != http.StatusForbidden || f.Problem != ProblemCancelled || f.Forwarded != ForwardedNo {
+			t.Errorf("answer %d, %+v", w.Code, f)
+		}
+		if b.client.withdrawn() != 1 || !slices.Equal(b.events.types(), []EventType{EventRequested, EventCancelled}) {
+			t.Errorf("withdrawn %d times, events %v", b.client.withdrawn(), b.events.types())
+		}
+		_, err = b.gate.Cancel(t.Context(), got.ID)
+		if !errors.Is(err, ErrTooLate) {
+			t.Errorf("again: %v", err)
+		}
+	})
 }
