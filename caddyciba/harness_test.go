@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
+	"github.com/caddyciba/gateway/caddyciba/browsertest"
 	_ "github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
 
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv(childConfig); file != "" {
 		beChild(file)
 	}
-	code := m.Run()
+	code := browsertest.Main(m)
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }

@@ -36,6 +36,8 @@ func TestImports(t *testing.T) {
 		{"/caddyciba/ciba", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/stepup", module + "/caddyciba/store", "go.uber.org/zap"}},
 		{"/caddyciba/stepup/...", []string{module + "/idp", "github.com/caddyserver/"}},
 		{"/caddyciba/store", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
+		// The tests of both modules use it.
+		{"/caddyciba/browsertest", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup", module + "/caddyciba/store"}},
 		{"/idp", []string{module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
 		{"/idp/provider/...", []string{"github.com/caddyserver/", module + "/idp/approval", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
 		{"/idp/approval/...", []string{"github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
