@@ -40,6 +40,7 @@ func init() {
 // of those in doubt:
 //
 //	GET  /ciba/check                          what caddy ciba check prints, as JSON
+//	POST /ciba/dpop-key/rotate?issuer=URL     new keys for proofs (RFC 9449)
 //	GET  /ciba/transactions?state=S&after=ID&limit=N
 //	GET  /ciba/transactions/ID
 //	POST /ciba/transactions/ID/cancel
@@ -95,6 +96,16 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return answerJSON(w, append(app.check(r.Context()), app.checkStore(r.Context())))
+	case resource == "dpop-key" && len(parts) == 2 && parts[1] == "rotate":
+		err = allow(r, http.MethodPost)
+		if err != nil {
+			return err
+		}
+		rotated, err := app.rotateProofKeys(r.Context(), r.URL.Query().Get("issuer"))
+		if err != nil {
+			return err
+		}
+		return answerJSON(w, rotated)
 	case resource == "transactions" && len(parts) == 1:
 		err = allow(r, http.MethodGet)
 		if err != nil {

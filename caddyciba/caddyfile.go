@@ -55,6 +55,7 @@ func init() {
 //		limit         off
 //		report_only
 //		token         <header>|off
+//		dpop_htu      <url>
 //		header_up     <header> <template>
 //		strict_target off
 //	}
@@ -243,6 +244,8 @@ func (d *directive) unmarshalOption(disp *caddyfile.Dispenser, option string) er
 		return maxResultArg(disp, &d.Handler)
 	case "token":
 		return headerArg(disp, &d.Token)
+	case "dpop_htu":
+		return proofBaseArg(disp, &d.DPoPHTU)
 	case "header_up":
 		return d.unmarshalHeaderUp(disp)
 	case "strict_target":
@@ -274,6 +277,9 @@ func (d *directive) checkSurroundings(h httpcaddyfile.Helper) error {
 			}
 		}
 		err := app.knows(d.Provider)
+		if err == nil {
+			err = d.checkProofs(*app.Providers[d.Provider])
+		}
 		if err != nil {
 			return errorAt(d.provider, err)
 		}

@@ -87,7 +87,11 @@ func (a *App) checkProvider(ctx context.Context, name string, s *clientSettings)
 		return notConfigured(name, s.issuer, err)
 	}
 	defer hc.CloseIdleConnections()
-	client, err := s.client(hc)
+	proofs, err := s.trialProofs()
+	if err != nil {
+		return notConfigured(name, s.issuer, err)
+	}
+	client, err := s.client(hc, proofs)
 	if err != nil {
 		return notConfigured(name, s.issuer, err)
 	}

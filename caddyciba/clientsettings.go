@@ -39,6 +39,11 @@ type clientSettings struct {
 	certFile, certKeyFile string
 	bound                 bool
 
+	// dpop says that access tokens are bound to a key: dpopKey, or one in the store
+	// if that is empty. bearerToo takes tokens that are not.
+	dpop, bearerToo bool
+	dpopKey         string
+
 	// requestAlg signs authentication requests, with requestKey.
 	requestAlg, requestKey string
 
@@ -64,6 +69,8 @@ func (a *App) settings(p Provider) (*clientSettings, error) {
 		issuer:     p.Issuer,
 		method:     p.method(),
 		bound:      p.SenderConstraint == constraintMTLS,
+		dpop:       p.SenderConstraint == constraintDPoP,
+		bearerToo:  p.AllowBearer,
 		requestAlg: p.SignedRequests,
 		pool:       p.pool,
 		poolHash:   p.poolHash,
@@ -108,6 +115,12 @@ func (a *App) resolveSecrets(s *clientSettings, p Provider) error {
 			return err
 		}
 	}
+	if p.DPoPKey != "" {
+		s.dpopKey, _, err = resolveSecret("dpop_key", p.DPoPKey)
+		if err != nil {
+			return err
+		}
+	}
 	if p.SignedRequests != "" {
 		s.requestKey = s.key
 		if p.RequestKey != "" {
@@ -137,7 +150,8 @@ func (a *App) resolveSecrets(s *clientSettings, p Provider) error {
 func (s *clientSettings) poolKey(store string) string {
 	fields := []string{
 		s.issuer, s.clientID, s.method, s.secret, s.key, store,
-		s.certFile, s.certKeyFile, fmt.Sprint(s.bound), s.requestAlg, s.requestKey, s.poolHash,
+		s.certFile, s.certKeyFile, fmt.Sprint(s.bound),
+		fmt.Sprint(s.dpop), fmt.Sprint(s.bearerToo), s.dpopKey, s.requestAlg, s.requestKey, s.poolHash,
 		string(s.delivery), s.longPoll.String(), s.clockSkew.String(),
 		fmt.Sprint(len(s.algs)),
 	}
@@ -174,8 +188,8 @@ func (s *clientSettings) httpClient() (*http.Client, error) {
 	return ciba.NewHTTPClient(config), nil
 }
 
-// client makes the CIBA client.
-func (s *clientSettings) client(hc *http.Client) (*ciba.Client, error) {
+// client makes the CIBA client. proofs is nil unless tokens are bound to a key.
+func (s *clientSettings) client(hc *http.Client, proofs *ciba.DPoP) (*ciba.Client, error) {
 	auth, err := s.authenticator()
 	if err != nil {
 		return nil, err
@@ -198,6 +212,8 @@ func (s *clientSettings) client(hc *http.Client) (*ciba.Client, error) {
 		RequestKey:             requestKey,
 		RequestAlg:             s.requestAlg,
 		CertificateBoundTokens: s.bound,
+		DPoP:                   proofs,
+		AllowBearer:            s.bearerToo,
 		ClockSkew:              s.clockSkew,
 	})
 }

@@ -19,7 +19,7 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ciba",
-		Usage: "check|transactions|show|cancel|resolve",
+		Usage: "check|transactions|show|cancel|resolve|rotate-dpop-key",
 		Short: "Checks providers, and works on transactions of the CIBA gateway",
 		Long: `
 check compares a configuration with the providers that it names, as they are now:
@@ -31,9 +31,9 @@ The other commands talk to a running Caddy by its admin API. transactions lists
 them, by default those in doubt: requests that the upstream may have carried out,
 which are never sent again. Look each of them up at the upstream, tell the caller,
 and write down by resolve what became of it. cancel stops one that has not been
-sent.`,
+sent. rotate-dpop-key makes new keys for proofs of possession.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(checkCommand(), transactionsCommand(), showCommand(), cancelCommand(), resolveCommand())
+			cmd.AddCommand(checkCommand(), transactionsCommand(), showCommand(), cancelCommand(), resolveCommand(), rotateCommand())
 		},
 	})
 }

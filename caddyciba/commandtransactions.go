@@ -176,3 +176,28 @@ func printJSON(out io.Writer, answer []byte) error {
 	_, err = b.WriteTo(out)
 	return err
 }
+
+func rotateCommand() *cobra.Command {
+	var flags configFlags
+	var issuer string
+	cmd := &cobra.Command{
+		Use:   "rotate-dpop-key [--issuer <url>]",
+		Short: "Makes new keys for DPoP proofs",
+		Long:  "Makes new keys for DPoP proofs, of all gates or of those that ask one provider. Tokens from then on are bound to the new key; those that are on their way, or that cover later requests, can be used on. Keys of the option dpop_key are not replaced.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			resource := "dpop-key/rotate"
+			if issuer != "" {
+				resource += "?" + url.Values{"issuer": {issuer}}.Encode()
+			}
+			answer, err := flags.ask(http.MethodPost, resource, nil)
+			if err != nil {
+				return err
+			}
+			return printJSON(cmd.OutOrStdout(), answer)
+		},
+	}
+	flags.add(cmd, true)
+	cmd.Flags().StringVar(&issuer, "issuer", "", "Only for gates that ask this provider")
+	return cmd
+}

@@ -208,9 +208,17 @@ type Handler struct {
 
 	// Token is the header in which the upstream gets the customer's access
 	// token, or `off` if it shall not get it. In `Authorization` the token
-	// follows the word `Bearer`; in any other header it stands alone. Default:
+	// follows the word `Bearer`, or `DPoP` if the provider binds tokens to a key; in any
+	// other header it stands alone. Default:
 	// `Authorization`.
 	Token string `json:"token,omitempty"`
+
+	// DPoPHTU is the URL by which the upstream knows itself, without query, for the
+	// proofs of a provider with `sender_constraint` `dpop`: the path of the request, as
+	// it is when it comes to this handler, follows it. It is needed where the upstream
+	// does not see the scheme and host that the caller has used. It cannot contain
+	// placeholders. Default: scheme and host of the request.
+	DPoPHTU string `json:"dpop_htu,omitempty"`
 
 	// HeaderUp are further headers for the upstream, with their values. In
 	// values, `{ciba.claims.NAME}` stands for a claim of the ID Token and
@@ -283,6 +291,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.route.MessageLimit, h.route.MessageJoiner = provider.BindingMessageMax, provider.BindingMessageJoiner
 	h.route.PromptScope = provider.Issuer
+	err = h.applyProofs(provider)
+	if err != nil {
+		return err
+	}
 	h.pooled, err = h.app.acquire(ctx, provider)
 	if err != nil {
 		return err

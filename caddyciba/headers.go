@@ -35,7 +35,7 @@ func checkHeaderName(name string) error {
 		return fmt.Errorf("'%s' is not a header name that all upstreams understand alike", name)
 	}
 	switch http.CanonicalHeaderKey(name) {
-	case "Host", "Connection", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding",
+	case "Host", "Dpop", "Connection", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding",
 		"Te", "Trailer", "Upgrade", "Expect", "Cookie", "Keep-Alive", "Proxy-Connection":
 		return fmt.Errorf("header '%s' has a meaning of its own and cannot be set by the gate", name)
 	}

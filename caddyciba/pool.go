@@ -42,6 +42,9 @@ type gate struct {
 	inbox    *inbox
 	engine   *stepup.Gate
 
+	// keyring has the keys of proofs that are kept in the store, or is nil.
+	keyring *stepup.Keyring
+
 	// exclusive says that no other process can use the store.
 	exclusive bool
 
@@ -128,17 +131,35 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 	if err != nil {
 		return nil, err
 	}
-	g.client, err = s.client(g.http)
-	if err != nil {
-		return nil, err
-	}
 	g.store, err = caddystore.Acquire(ctx, engine)
 	if err != nil {
 		return nil, fmt.Errorf("acquiring store: %w", err)
 	}
+	err = g.build(s, encryption)
+	if err != nil {
+		_ = g.store.Release()
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	g.stop, g.stopped = stop, make(chan struct{})
+	go g.settleRegularly(life)
+	return g, nil
+}
+
+// build makes the client and the engine on the store.
+func (g *gate) build(s *clientSettings, encryption []byte) error {
+	proofs, err := g.proofs(s, encryption)
+	if err != nil {
+		return err
+	}
+	g.client, err = s.client(g.http, proofs)
+	if err != nil {
+		return err
+	}
 	g.inbox = newInbox(g.store, s.issuer, s.clientID)
 	g.engine, err = stepup.New(stepup.Config{
 		Client:   newAsking(g.client, s, g.inbox),
+		DPoP:     proofs,
 		Store:    g.store,
 		Instance: process,
 		Alive:    served,
@@ -154,14 +175,7 @@ func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, rep
 		Logger:  zap.New(followingCore{gate: g}),
 		Observe: g.observe,
 	})
-	if err != nil {
-		_ = g.store.Release()
-		return nil, err
-	}
-	life, stop := context.WithCancel(context.Background())
-	g.stop, g.stopped = stop, make(chan struct{})
-	go g.settleRegularly(life)
-	return g, nil
+	return err
 }
 
 // served reports whether any gate of this process has a transaction.

@@ -67,10 +67,23 @@ type Provider struct {
 	ClientCertKey string `json:"client_cert_key,omitempty"`
 
 	// SenderConstraint says to what the provider binds access tokens: `mtls` for
-	// the client certificate. Token requests then go to the provider's
-	// endpoint for certificates, however the client authenticates. Default:
-	// nothing that the gateway has to know of.
+	// the client certificate, `dpop` for a key of the gateway's (RFC 9449). With
+	// `mtls`, token requests go to the provider's endpoint for certificates, however
+	// the client authenticates. With `dpop`, they carry a proof, and so does each
+	// request to the upstream, which gets the token in `Authorization` behind the
+	// word `DPoP`. Default: nothing that the gateway has to know of.
 	SenderConstraint string `json:"sender_constraint,omitempty"`
+
+	// DPoPKey is the private key of `dpop`, as a placeholder like the client key.
+	// Default: an ES256 key that is made when it is first needed and kept in the
+	// store, encrypted as kept requests are, for all nodes that share the store; `caddy
+	// ciba rotate-dpop-key` replaces it.
+	DPoPKey string `json:"dpop_key,omitempty"`
+
+	// AllowBearer takes access tokens that the provider has not bound to the key in
+	// spite of `dpop`, and passes them on as bearer tokens. Default: false; such a
+	// token is given back and the request is refused.
+	AllowBearer bool `json:"allow_bearer,omitempty"`
 
 	// SignedRequests is the algorithm by which the gateway signs authentication
 	// requests, such as `ES256` or `PS256`. Default: requests are not signed.

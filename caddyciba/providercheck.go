@@ -15,6 +15,7 @@ import (
 const (
 	profileFAPI    = "fapi_ciba"
 	constraintMTLS = "mtls"
+	constraintDPoP = "dpop"
 
 	authBasic         = "client_secret_basic"
 	authPost          = "client_secret_post"
@@ -89,14 +90,28 @@ func (p *Provider) checkAuth() error {
 	case (method == authTLS || method == authSelfSignedTLS) && p.ClientSecret != "":
 		return fmt.Errorf("client_auth %s does not use the client_secret", method)
 	}
+	return p.checkConstraint()
+}
+
+func (p *Provider) checkConstraint() error {
 	switch p.SenderConstraint {
-	case "":
+	case "", constraintDPoP:
 	case constraintMTLS:
 		if p.ClientCert == "" {
 			return errors.New("sender_constraint mtls needs a client_cert")
 		}
 	default:
-		return fmt.Errorf("sender_constraint '%s' is not mtls", p.SenderConstraint)
+		return fmt.Errorf("sender_constraint '%s' is neither mtls nor dpop", p.SenderConstraint)
+	}
+	switch {
+	case p.SenderConstraint == constraintDPoP:
+	case p.DPoPKey != "":
+		return errors.New("dpop_key needs sender_constraint dpop")
+	case p.AllowBearer:
+		return errors.New("allow_bearer needs sender_constraint dpop")
+	}
+	if p.DPoPKey != "" && !isReference(p.DPoPKey) {
+		return errors.New("dpop_key must be a placeholder such as {file./run/secrets/dpop.jwk}")
 	}
 	return nil
 }
@@ -188,6 +203,8 @@ func (p *Provider) checkProfile() error {
 		return fmt.Errorf("profile %s does not allow delivery push", profileFAPI)
 	case p.SenderConstraint == "":
 		return fmt.Errorf("profile %s needs a sender_constraint", profileFAPI)
+	case p.AllowBearer:
+		return fmt.Errorf("profile %s does not allow allow_bearer", profileFAPI)
 	}
 	for _, alg := range p.IDTokenAlgs {
 		if !slices.Contains(fapiAlgs, alg) {

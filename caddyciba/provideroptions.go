@@ -18,7 +18,9 @@ const trustPools = "tls.ca_pool.source"
 //		client_secret     <placeholder>
 //		client_key        <placeholder>
 //		client_cert       <certificate file> <key file>
-//		sender_constraint mtls
+//		sender_constraint mtls|dpop
+//		dpop_key          <placeholder>
+//		allow_bearer
 //		signed_requests   <alg> [<key placeholder>]
 //		trust_pool        <module> ...
 //		delivery          poll|ping|push
@@ -66,6 +68,8 @@ func (p *Provider) field(option string) *string {
 		return &p.ClientKey
 	case "sender_constraint":
 		return &p.SenderConstraint
+	case "dpop_key":
+		return &p.DPoPKey
 	case "delivery":
 		return &p.Delivery
 	case "binding_message_joiner":
@@ -93,6 +97,8 @@ func (p *Provider) unmarshalOption(d *caddyfile.Dispenser, option, name string) 
 			p.RequestKey = args[1]
 		}
 		return nil
+	case "allow_bearer":
+		return flagArg(d, &p.AllowBearer)
 	case "trust_pool":
 		return p.unmarshalTrustPool(d)
 	case "long_poll":

@@ -137,7 +137,8 @@ func (h *Handler) serveCovered(g *gate, w http.ResponseWriter, r *http.Request, 
 	announce(r, approval)
 	answer := &statusWriter{ResponseWriter: w}
 	err = h.nextFor(r, next)(answer, out)
-	if answer.status == http.StatusUnauthorized {
+	g.engine.Learn(h.route, r, answer.Header())
+	if answer.status == http.StatusUnauthorized && !stepup.WantsNonce(answer.Header()) {
 		// The upstream does not take the token any more: ask again next time.
 		g.engine.Forget(h.route, caller, customer)
 	}

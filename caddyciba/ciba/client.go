@@ -62,6 +62,17 @@ type Config struct {
 	// provider's mTLS alias of the endpoint, if it has one, whatever Auth is.
 	CertificateBoundTokens bool
 
+	// DPoP, if set, has access tokens bound to a key of the client's (RFC 9449): each
+	// token request carries a proof. The provider must answer with tokens of type
+	// DPoP, and an access token that is a JWT must name the key. Tokens that are
+	// pushed cannot be bound. Default: tokens are not bound to a key.
+	DPoP *DPoP
+
+	// AllowBearer takes a token of type Bearer in spite of DPoP, from a provider that
+	// has not bound it. Default: such a token is given back, and the request fails
+	// with CodeUnsupported.
+	AllowBearer bool
+
 	// ClockSkew is how far the provider's clock may be off, at most 5 minutes.
 	// Default: 10 s. Negative means none.
 	ClockSkew time.Duration
@@ -101,6 +112,10 @@ type Client struct {
 	longPoll time.Duration
 	signer   *requestSigner
 	mtls     mtlsUse
+	dpop     *DPoP
+
+	// bearerToo says that tokens need not be bound in spite of dpop.
+	bearerToo bool
 
 	metadata *cached[*Metadata]
 	keys     *cached[*keySet]
@@ -151,8 +166,13 @@ func NewClient(cfg Config) (*Client, error) {
 		longPoll: min(cfg.LongPoll, maxLongPoll),
 		signer:   signer,
 		mtls:     mtls,
+		dpop:     cfg.DPoP,
+
+		bearerToo: cfg.AllowBearer,
 	}
 	switch {
+	case c.dpop != nil && delivery == DeliveryPush:
+		return nil, errors.New("tokens that are pushed cannot be bound to a key")
 	case c.skew == 0:
 		c.skew = defaultClockSkew
 	case c.skew < 0:

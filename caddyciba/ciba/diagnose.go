@@ -64,6 +64,7 @@ func (c *Client) Diagnose(ctx context.Context) []Finding {
 		d.ok("keys", "there are keys to verify ID Tokens with")
 	}
 	d.published(md)
+	d.dpop(ctx, md)
 	d.client(ctx, md)
 	return d.findings
 }
@@ -109,6 +110,19 @@ func (d *diagnosis) published(md *Metadata) {
 	}
 }
 
+// dpop looks whether the provider takes the proofs that we make.
+func (d *diagnosis) dpop(ctx context.Context, md *Metadata) {
+	if d.c.dpop == nil {
+		return
+	}
+	key, err := d.c.dpop.keys.Current(ctx)
+	if err != nil {
+		d.failed("dpop", "there is no key", err)
+		return
+	}
+	d.lists("dpop", md.DPoPSigningAlgs, key.alg, "dpop_signing_alg_values_supported", false)
+}
+
 // lists reports whether a list in the metadata has what we use. A list that is not
 // published says nothing.
 func (d *diagnosis) lists(check string, list []string, want, member string, optional bool) {
@@ -133,7 +147,7 @@ func (d *diagnosis) client(ctx context.Context, md *Metadata) {
 	}
 	form := url.Values{"grant_type": {grantType}, "auth_req_id": {id}}
 	sent := c.now()
-	a, err := c.post(ctx, "diagnose", c.mtls.token(md), form, documentTimeout)
+	a, _, err := c.postProved(ctx, "diagnose", c.mtls.token(md), http.Header{}, form, documentTimeout)
 	if err != nil {
 		d.failed("client", "the token endpoint does not answer", err)
 		return

@@ -29,6 +29,9 @@ const (
 	CodeInvalidBindingMessage       = "invalid_binding_message"
 	CodeInvalidAuthorizationDetails = "invalid_authorization_details"
 	CodeTransactionFailed           = "transaction_failed"
+
+	// CodeInvalidDPoPProof is from RFC 9449 section 5.
+	CodeInvalidDPoPProof = "invalid_dpop_proof"
 )
 
 // Codes of this package. No provider can forge them: an answer that carries one

@@ -208,7 +208,7 @@ func (a *answer) failure() *Error {
 	e.Description = description
 	switch {
 	case a.status >= 500, a.status == http.StatusTooManyRequests, a.status == http.StatusRequestTimeout,
-		code == "temporarily_unavailable", code == "server_error":
+		code == "temporarily_unavailable", code == "server_error", code == codeUseDPoPNonce:
 		e.Code = CodeUnavailable
 	case a.status < 400:
 		e.Code = CodeInvalidResponse

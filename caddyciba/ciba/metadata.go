@@ -42,6 +42,10 @@ type Metadata struct {
 	// that the provider takes none.
 	RequestSigningAlgs []string
 
+	// DPoPSigningAlgs lists the algorithms for DPoP proofs (RFC 9449 section 5.1).
+	// Nil means that the provider does not publish the list.
+	DPoPSigningAlgs []string
+
 	// UserCodeSupported says whether user_code may be sent.
 	UserCodeSupported bool
 
@@ -113,6 +117,7 @@ func parseMetadata(issuer string, body []byte) (*Metadata, error) {
 	m.UserinfoEndpoint = r.endpoint(o, "userinfo_endpoint", false)
 	m.DeliveryModes = r.list(o, "backchannel_token_delivery_modes_supported")
 	m.RequestSigningAlgs = r.list(o, "backchannel_authentication_request_signing_alg_values_supported")
+	m.DPoPSigningAlgs = r.list(o, "dpop_signing_alg_values_supported")
 	m.UserCodeSupported = r.flag(o, "backchannel_user_code_parameter_supported")
 	m.MatchCodeSupported = r.flag(o, "match_code_parameter_supported")
 	m.AuthorizationDetailsTypes = r.list(o, "authorization_details_types_supported")

@@ -90,7 +90,7 @@ func (c *Client) redeem(ctx context.Context, p *Pending, op string) (*Tokens, er
 	if c.longPoll >= time.Second {
 		header.Set("Prefer", "wait="+strconv.Itoa(int(c.longPoll/time.Second)))
 	}
-	a, err := c.postWith(ctx, op, c.mtls.token(md), header, form, pollTimeout)
+	a, key, err := c.postProved(ctx, op, c.mtls.token(md), header, form, pollTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +107,11 @@ func (c *Client) redeem(ctx context.Context, p *Pending, op string) (*Tokens, er
 	}
 	err = c.verify(ctx, op, t, binding{authReqID: p.AuthReqID})
 	if err != nil {
+		return nil, err
+	}
+	err = c.constrain(op, t, key)
+	if err != nil {
+		c.discard(ctx, t)
 		return nil, err
 	}
 	return t, nil

@@ -101,6 +101,9 @@ func (c *Client) readPush(ctx context.Context, authReqID string, body object) (*
 		return nil, invalidResponse(op, 0, "reading push: %w", err)
 	}
 	err = c.verify(ctx, op, t, binding{authReqID: authReqID, pushed: true})
+	if err == nil {
+		err = c.constrain(op, t, nil)
+	}
 	if err != nil {
 		return nil, err
 	}

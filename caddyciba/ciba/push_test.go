@@ -43,13 +43,15 @@ func TestPush(t *testing.T) {
 		"another refresh":     {func(_, b map[string]any) { b["refresh_token"] = "stolen" }, 400, CodeInvalidToken},
 		"another audience":    {func(c, _ map[string]any) { c["aud"] = "other" }, 400, CodeInvalidToken},
 		"no ID Token":         {func(_, b map[string]any) { b["id_token"] = nil }, 400, CodeInvalidResponse},
-		"another customer":    {func(c, _ map[string]any) { c["sub"] = "mallory" }, 204, CodeMismatch},
-		"denied":              {onlyError(CodeAccessDenied), 204, CodeAccessDenied},
-		"expired":             {onlyError(CodeExpiredToken), 204, CodeExpiredToken},
-		"failed":              {onlyError(CodeTransactionFailed), 204, CodeTransactionFailed},
-		"pending":             {onlyError(CodeAuthorizationPending), 400, CodeInvalidResponse},
-		"our own code":        {onlyError(CodeUnavailable), 400, CodeInvalidResponse},
-		"error and tokens":    {func(_, b map[string]any) { b["error"] = CodeAccessDenied }, 400, CodeInvalidResponse},
+		// CIBA checklist X4: nobody has shown a key.
+		"bound to a key":   {func(_, b map[string]any) { b["token_type"] = "DPoP" }, 400, CodeInvalidResponse},
+		"another customer": {func(c, _ map[string]any) { c["sub"] = "mallory" }, 204, CodeMismatch},
+		"denied":           {onlyError(CodeAccessDenied), 204, CodeAccessDenied},
+		"expired":          {onlyError(CodeExpiredToken), 204, CodeExpiredToken},
+		"failed":           {onlyError(CodeTransactionFailed), 204, CodeTransactionFailed},
+		"pending":          {onlyError(CodeAuthorizationPending), 400, CodeInvalidResponse},
+		"our own code":     {onlyError(CodeUnavailable), 400, CodeInvalidResponse},
+		"error and tokens": {func(_, b map[string]any) { b["error"] = CodeAccessDenied }, 400, CodeInvalidResponse},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -18,6 +18,19 @@ import (
 // newSigner makes a signer from a private key. typ is the "typ" header of what
 // it signs, or "" for none.
 func newSigner(key *jose.JSONWebKey, alg, typ string) (jose.Signer, error) {
+	options := &jose.SignerOptions{}
+	if typ != "" {
+		options = options.WithType(jose.ContentType(typ))
+	}
+	id := ""
+	if key != nil {
+		id = key.KeyID
+	}
+	return newSignerWith(key, alg, id, options)
+}
+
+// newSignerWith is newSigner with a key id and with further options.
+func newSignerWith(key *jose.JSONWebKey, alg, id string, options *jose.SignerOptions) (jose.Signer, error) {
 	if key == nil || key.Key == nil {
 		return nil, errors.New("private key is missing")
 	}
@@ -43,13 +56,9 @@ func newSigner(key *jose.JSONWebKey, alg, typ string) (jose.Signer, error) {
 	if !fits(public) {
 		return nil, fmt.Errorf("key does not fit algorithm %s (RSA keys have %d to %d bits)", alg, minRSABits, maxRSABits)
 	}
-	options := &jose.SignerOptions{}
-	if typ != "" {
-		options = options.WithType(jose.ContentType(typ))
-	}
 	made, err := jose.NewSigner(jose.SigningKey{
 		Algorithm: jose.SignatureAlgorithm(alg),
-		Key:       jose.JSONWebKey{Key: key.Key, KeyID: key.KeyID},
+		Key:       jose.JSONWebKey{Key: key.Key, KeyID: id},
 	}, options)
 	if err != nil {
 		return nil, fmt.Errorf("making signer: %w", err)
@@ -141,4 +150,9 @@ func parsePrivateJWK(data []byte) (*jose.JSONWebKey, error) {
 // encodeSegment is base64url without padding, as in a JWT.
 func encodeSegment(b []byte) string {
 	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// decodeSegment is the reverse of encodeSegment.
+func decodeSegment(s string) ([]byte, error) {
+	return base64.RawURLEncoding.Strict().DecodeString(s)
 }

@@ -142,6 +142,10 @@ func (c *Client) Start(ctx context.Context, req Request) (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = c.provable(ctx, md)
+	if err != nil {
+		return nil, err
+	}
 	token, err := c.askForNotification(md, form)
 	if err != nil {
 		return nil, err

@@ -17,12 +17,17 @@ const maxToken = 16 << 10
 // A Tokens that this package hands out has passed verification. Formatting or
 // encoding one leaves the secrets out.
 type Tokens struct {
-	// AccessToken is sent to an API as "Authorization: Bearer …". It consists of
-	// the characters that RFC 6750 section 2.1 allows there.
+	// AccessToken is sent to an API as "Authorization: Bearer …", or "DPoP …" if it
+	// is bound to a key. It consists of the characters that RFC 6750 section 2.1
+	// allows there.
 	AccessToken string `json:"-"`
 
-	// TokenType is "Bearer", in whatever case the provider wrote it.
+	// TokenType is "Bearer", or "DPoP" with Config.DPoP.
 	TokenType string
+
+	// DPoPKey is the thumbprint of the key that the access token is bound to, for
+	// DPoP.Prove. Empty unless TokenType is "DPoP".
+	DPoPKey string `json:",omitempty"`
 
 	// RefreshToken is empty unless the provider issued one.
 	RefreshToken string `json:"-"`
@@ -135,8 +140,13 @@ func parseTokens(o object, now time.Time) (*Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.EqualFold(t.TokenType, "Bearer") {
-		return nil, fmt.Errorf("token_type is missing or not Bearer")
+	switch {
+	case strings.EqualFold(t.TokenType, bearerType):
+		t.TokenType = bearerType
+	case strings.EqualFold(t.TokenType, dpopType):
+		t.TokenType = dpopType
+	default:
+		return nil, fmt.Errorf("token_type is missing or neither Bearer nor DPoP")
 	}
 	life, err := o.seconds("expires_in", maxLifetime, true)
 	if err != nil {

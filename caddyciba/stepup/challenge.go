@@ -172,6 +172,7 @@ func (h *hold) challenged() (bool, error) {
 		return false, err
 	}
 	h.passed = false
+	h.gate.Learn(h.route, h.r, probe.header)
 	route := *h.route
 	err = probe.challenge.demand(&route)
 	if err != nil {

@@ -1,5 +1,7 @@
 package stepup
 
+import "slices"
+
 // needsApproval asks the route's policy.
 func (h *hold) needsApproval() (bool, error) {
 	if h.route.When == nil {
@@ -23,8 +25,8 @@ func (h *hold) pass() error {
 	}
 	h.gate.observe(Event{Type: EventPassed, Time: h.gate.now(), Route: h.route.Name, Held: h.gate.now().Sub(h.arrived)})
 	h.snapshot.restore(h.r)
-	if len(h.credentials) > 0 {
-		h.r.Header[defaultTokenHeader] = h.credentials
+	for name, values := range h.credentials {
+		h.r.Header[name] = slices.Clone(values)
 	}
 	h.passed = true
 	return h.next(h.w, h.r)

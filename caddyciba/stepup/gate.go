@@ -47,6 +47,10 @@ type Config struct {
 	// Store keeps the journal. Required.
 	Store store.Store
 
+	// DPoP makes the proofs for access tokens that are bound to a key, as Client has
+	// them from the provider. Optional.
+	DPoP *ciba.DPoP
+
 	// Name names the gate among those that share the store, in this process and
 	// after a restart: the same settings of provider and client have the same name.
 	// A gate takes up what gates of its name have left. Optional.
@@ -114,6 +118,7 @@ const defaultUnavailableDelay = time.Second
 type Gate struct {
 	name      string
 	client    Client
+	dpop      *ciba.DPoP
 	journal   *Journal
 	occupancy *occupancy
 	door      *door
@@ -163,7 +168,7 @@ func New(cfg Config) (*Gate, error) {
 	if g.stay == nil {
 		g.stay = func() (func(), error) { return func() {}, nil }
 	}
-	g.client = cfg.Client
+	g.client, g.dpop = cfg.Client, cfg.DPoP
 	g.journal = journal
 	g.occupancy = newOccupancy(cfg.Limits)
 	g.door = newDoor()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/caddyciba/gateway/caddyciba/ciba"
@@ -32,9 +31,9 @@ type hold struct {
 	place    *place
 	snapshot *Snapshot
 
-	// credentials is the caller's own Authorization, for a request that needs no
-	// approval and goes on as it came.
-	credentials []string
+	// credentials are the caller's own Authorization and its proof, for a request that
+	// needs no approval and goes on as it came.
+	credentials http.Header
 	passed      bool // it went on
 
 	document *Document
@@ -143,7 +142,7 @@ func (h *hold) receive() error {
 	if err != nil {
 		return err
 	}
-	h.credentials = slices.Clone(h.r.Header[defaultTokenHeader])
+	h.credentials = ownCredentials(h.r.Header)
 	h.mode = h.route.Mode.choose(h.r)
 	h.credential = credentialOf(h.r)
 	err = Clean(h.r, h.route.OwnHeaders()...)

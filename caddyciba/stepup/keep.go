@@ -28,6 +28,17 @@ func credentialOf(r *http.Request) []byte {
 	return sum[:]
 }
 
+// ownCredentials are the headers by which a caller may say to the upstream who it is.
+func ownCredentials(header http.Header) http.Header {
+	own := make(http.Header, 2)
+	for _, name := range []string{defaultTokenHeader, proofHeader} {
+		if len(header[name]) > 0 {
+			own[name] = header[name]
+		}
+	}
+	return own
+}
+
 // keep writes the request down before there is a transaction, if it shall go on
 // without its caller's connection: in the modes redirect and async, and for
 // callers that can come back for the answer by an Idempotency-Key.

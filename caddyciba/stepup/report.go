@@ -12,7 +12,7 @@ import (
 // question, on a copy of the request, and lets the request go on as it came. Not
 // even a body that is too large is in its way. Headers that only the gate may set
 // are removed all the same, so that nobody can pretend to have been approved; the
-// caller's own Authorization stays.
+// caller's own Authorization stays, with its proof.
 func (g *Gate) report(w http.ResponseWriter, r *http.Request, rt *Route, next Next) error {
 	peeked, err := peek(r, rt.MaxBody)
 	copied := r.Clone(r.Context())
@@ -25,7 +25,7 @@ func (g *Gate) report(w http.ResponseWriter, r *http.Request, rt *Route, next Ne
 	for name := range r.Header {
 		folded := foldHeader(name)
 		own := slices.ContainsFunc(rt.OwnHeaders(), func(own string) bool { return foldHeader(own) == folded })
-		if own && folded != foldHeader(defaultTokenHeader) {
+		if own && folded != foldHeader(defaultTokenHeader) && folded != foldHeader(proofHeader) {
 			delete(r.Header, name)
 		}
 	}

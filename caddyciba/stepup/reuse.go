@@ -3,9 +3,12 @@ package stepup
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddyciba/gateway/caddyciba/ciba"
 )
@@ -38,7 +41,8 @@ func reuseOf(rt *Route, caller, customer string) reuseKey {
 // reusable is an approval that covers later requests.
 type reusable struct {
 	approval *Approval
-	header   http.Header // what the gate sets, with the token
+	header   http.Header // what the operator has configured
+	tokens   *ciba.Tokens
 	until    time.Time
 }
 
@@ -104,8 +108,10 @@ func (h *hold) remember(tokens *ciba.Tokens) {
 	}
 	approval := &Approval{Transaction: h.entry.clone(), Claims: tokens.Claims}
 	header := make(http.Header)
-	h.setHeaders(header, approval, tokens)
-	h.gate.reuses.put(reuseOf(h.route, h.ask.Caller, h.ask.Customer), &reusable{approval: approval, header: header, until: until}, now)
+	h.setHeaders(header, approval)
+	bound := &ciba.Tokens{AccessToken: tokens.AccessToken, DPoPKey: tokens.DPoPKey}
+	h.gate.reuses.put(reuseOf(h.route, h.ask.Caller, h.ask.Customer),
+		&reusable{approval: approval, header: header, tokens: bound, until: until}, now)
 }
 
 // Covered returns the request to send if an earlier approval of this caller and
@@ -131,16 +137,22 @@ func (g *Gate) Covered(r *http.Request, rt *Route, caller, customer string) (*ht
 			return nil, nil, err
 		}
 	}
-	err := Clean(r, rt.OwnHeaders()...)
+	token := make(http.Header, 2)
+	err := g.setToken(r.Context(), rt, found.tokens, token, r.Method, rt.proofTarget(schemeOf(r), r.Host, r.URL))
+	if err != nil {
+		// Its key is gone, or the store is down: the engine asks again, or says so.
+		g.log.Warn("an earlier approval cannot be used", zap.String("route", rt.Name), zap.Error(err))
+		return nil, nil, nil
+	}
+	err = Clean(r, rt.OwnHeaders()...)
 	if err != nil {
 		return nil, nil, err
 	}
 	out := new(http.Request)
 	*out = *r
 	out.Header = r.Header.Clone()
-	for name, values := range found.header {
-		out.Header[name] = values
-	}
+	maps.Copy(out.Header, found.header)
+	maps.Copy(out.Header, token)
 	g.observe(Event{Type: EventReused, Time: g.now(), Route: rt.Name})
 	return out, found.approval, nil
 }

@@ -140,13 +140,22 @@ type Route struct {
 	// requests of routes with its ReuseKey.
 	ReuseKey string
 
-	// TokenHeader is the header with the customer's access token, as "Bearer" and
-	// the token in Authorization, and the token alone in any other. Default:
+	// TokenHeader is the header with the customer's access token, as "Bearer" (or
+	// "DPoP") and the token in Authorization, and the token alone in any other. Default:
 	// Authorization.
 	TokenHeader string
 
-	// NoToken leaves the access token out. Authorization is then the caller's own
-	// and goes on as it came.
+	// Proves says that the provider binds access tokens to a key of the gate's, so
+	// that the header DPoP is the gate's, too, whatever TokenHeader is.
+	Proves bool
+
+	// ProofBase is the URL by which the upstream knows itself, without query, for the
+	// proofs of tokens that are bound to a key (htu of RFC 9449 section 4.2); the path
+	// of the request follows it. Default: scheme and host of the request.
+	ProofBase string
+
+	// NoToken leaves the access token out, and its proof. Authorization is then the
+	// caller's own and goes on as it came.
 	NoToken bool
 
 	// SetHeaders sets further headers on the request to the upstream, of those
@@ -270,8 +279,11 @@ func (rt *Route) OwnHeaders() []string {
 	own := slices.Clone(rt.Headers)
 	switch {
 	case rt.NoToken:
-	case rt.TokenHeader == "":
-		own = append(own, defaultTokenHeader)
+	case rt.TokenHeader == "" || http.CanonicalHeaderKey(rt.TokenHeader) == defaultTokenHeader:
+		// The caller's proof goes with its token.
+		own = append(own, defaultTokenHeader, proofHeader)
+	case rt.Proves:
+		own = append(own, rt.TokenHeader, proofHeader)
 	default:
 		own = append(own, rt.TokenHeader)
 	}

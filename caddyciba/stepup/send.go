@@ -58,7 +58,9 @@ func (h *hold) send(tokens *ciba.Tokens) error {
 		before: h.w.Header().Clone(),
 		noBody: out.Method == http.MethodHead,
 	}
+	target := h.proofTarget()
 	a.header = func() {
+		h.learn(tokens, target, a.status, h.w.Header())
 		stop.headerCame()
 		h.extendWriteDeadline(0)
 	}
@@ -88,30 +90,32 @@ func (h *hold) outbound(ctx context.Context, tokens *ciba.Tokens) (*http.Request
 	out := h.r.WithContext(ctx)
 	h.snapshot.restore(out)
 	keepCoding(out)
-	h.setHeaders(out.Header, &Approval{Transaction: h.entry.clone(), Claims: tokens.Claims}, tokens)
+	h.setHeaders(out.Header, &Approval{Transaction: h.entry.clone(), Claims: tokens.Claims})
+	err := h.gate.setToken(ctx, h.route, tokens, out.Header, out.Method, h.proofTarget())
+	if err != nil {
+		return nil, proofRefusal(err)
+	}
 	return out, nil
 }
 
-// setHeaders sets what the operator has configured, and the token.
-func (h *hold) setHeaders(header http.Header, approval *Approval, tokens *ciba.Tokens) {
-	if h.route.SetHeaders != nil {
-		set := make(http.Header)
-		h.route.SetHeaders(set, approval)
-		for _, name := range h.route.Headers {
-			values := set.Values(name)
-			if len(values) > 0 {
-				header[http.CanonicalHeaderKey(name)] = values
-			}
-		}
-	}
-	if h.route.NoToken {
+// proofTarget is the URL of this request as its upstream knows it.
+func (h *hold) proofTarget() string {
+	return h.route.proofTarget(h.snapshot.scheme, h.snapshot.host, &h.snapshot.url)
+}
+
+// setHeaders sets what the operator has configured.
+func (h *hold) setHeaders(header http.Header, approval *Approval) {
+	if h.route.SetHeaders == nil {
 		return
 	}
-	token := tokens.AccessToken
-	if http.CanonicalHeaderKey(h.route.TokenHeader) == defaultTokenHeader {
-		token = "Bearer " + token
+	set := make(http.Header)
+	h.route.SetHeaders(set, approval)
+	for _, name := range h.route.Headers {
+		values := set.Values(name)
+		if len(values) > 0 {
+			header[http.CanonicalHeaderKey(name)] = values
+		}
 	}
-	header.Set(h.route.TokenHeader, token)
 }
 
 // keepCoding makes the upstream's answer arrive as it was sent. Without an

@@ -101,15 +101,12 @@ func takeSnapshot(w http.ResponseWriter, r *http.Request, maxBody int64, timeout
 	}
 	s := &Snapshot{
 		method:     r.Method,
-		scheme:     "http",
+		scheme:     schemeOf(r),
 		host:       r.Host,
 		requestURI: r.RequestURI,
 		url:        *r.URL,
 		header:     r.Header.Clone(),
 		body:       body,
-	}
-	if r.TLS != nil {
-		s.scheme = "https"
 	}
 	if s.header == nil {
 		s.header = make(http.Header)
