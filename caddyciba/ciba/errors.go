@@ -30,6 +30,9 @@ const (
 	CodeInvalidAuthorizationDetails = "invalid_authorization_details"
 	CodeTransactionFailed           = "transaction_failed"
 
+	// CodeInvalidTarget is from RFC 8707 section 2.
+	CodeInvalidTarget = "invalid_target"
+
 	// CodeInvalidDPoPProof is from RFC 9449 section 5.
 	CodeInvalidDPoPProof = "invalid_dpop_proof"
 )

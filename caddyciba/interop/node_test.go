@@ -80,6 +80,8 @@ func nodeClients(t *testing.T, known *credentials, site string) []map[string]any
 		client("signer-ping", "private_key_jwt", "ping", nil),
 		client("basic-poll", "client_secret_basic", "poll", nil),
 		client("post-ping", "client_secret_post", "ping", nil),
+		client("bound-poll", "client_secret_basic", "poll", map[string]any{"dpop_bound_access_tokens": true}),
+		client("bound-ping", "private_key_jwt", "ping", map[string]any{"dpop_bound_access_tokens": true}),
 		client("mac-poll", "client_secret_jwt", "poll", map[string]any{"token_endpoint_auth_signing_alg": "HS256"}),
 	}
 }
@@ -243,6 +245,13 @@ func nodeProvider(t *testing.T, known *credentials, issuer string, client map[st
 	if method == "private_key_jwt" {
 		auth = "client_key {file." + known.path("client.jwk") + "}\n\t\t\tsigned_requests PS256"
 	}
+	if client["dpop_bound_access_tokens"] == true {
+		auth += "\n\t\t\tsender_constraint dpop"
+	}
+	if client["client_id"] == "bound-ping" {
+		known.write(t, "dpop.jwk", encode(t, jose.JSONWebKey{Key: newECKey(t), Algorithm: "ES256"}))
+		auth += "\n\t\t\tdpop_key {file." + known.path("dpop.jwk") + "}"
+	}
 	return fmt.Sprintf("\t\tprovider %s {\n\t\t\tissuer %s\n\t\t\tclient_id %s\n\t\t\t%s\n\t\t\tdelivery %s\n\t\t\tparameter claims `%s`\n\t\t}\n",
 		client["client_id"], issuer, client["client_id"], auth, client["backchannel_token_delivery_mode"],
 		strings.NewReplacer("{", `\{`, "}", `\}`).Replace(`{"id_token":{"auth_time":{"essential":true}}}`))
@@ -251,33 +260,39 @@ func nodeProvider(t *testing.T, known *credentials, issuer string, client map[st
 // nodeRoutes are the protected paths of one registration.
 func nodeRoutes(id, upstream string) string {
 	var b strings.Builder
+	option := ""
+	if id == "bound-ping" {
+		option = "\n\t\t\tdpop_htu " + upstream + "/core"
+	}
 	for _, path := range []string{"approve", "deny", "away", "weak", "old", "nobody"} {
 		customer := "alice"
 		if path == "nobody" {
 			customer = "nobody"
 		}
-		fmt.Fprintf(&b, "\thandle /%s/%s {\n\t\tciba %s {\n\t\t\tcustomer %s\n\t\t\tmessage \"%s {ciba.body.amount}\"\n\t\t\tacr phr\n\t\t\thold 12s\n\t\t\tlimit off\n\t\t}\n\t\treverse_proxy %s\n\t}\n",
-			id, path, id, customer, path, upstream)
+		fmt.Fprintf(&b, "\thandle /%s/%s {\n\t\tciba %s {\n\t\t\tcustomer %s\n\t\t\tmessage \"%s {ciba.body.amount}\"\n\t\t\tacr phr\n\t\t\thold 12s\n\t\t\tlimit off%s\n\t\t}\n\t\treverse_proxy %s\n\t}\n",
+			id, path, id, customer, path, option, upstream)
 	}
 	return b.String()
 }
 
-// A bank is an upstream that counts.
+// A bank is an upstream that counts, and checks how it gets the token.
 type bank struct {
 	*httptest.Server
-	mu   sync.Mutex
-	seen map[string]int
+	mu     sync.Mutex
+	seen   map[string]int
+	proofs map[string]bool // identifiers of those that came
 }
 
 func newBank(t *testing.T) *bank {
 	t.Helper()
-	b := &bank{seen: make(map[string]int)}
+	b := &bank{seen: make(map[string]int), proofs: make(map[string]bool)}
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
 		b.seen[r.URL.Path]++
 		b.mu.Unlock()
-		if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
-			t.Errorf("%s came without a token", r.URL.Path)
+		err := b.judge(r)
+		if err != nil {
+			t.Errorf("%s: %v", r.URL.Path, err)
 		}
 		w.WriteHeader(http.StatusCreated)
 		_, _ = io.WriteString(w, "{}")

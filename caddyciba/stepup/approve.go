@@ -199,7 +199,7 @@ func isMisconfigured(err error) bool {
 	switch ciba.Code(err) {
 	case ciba.CodeInvalidClient, ciba.CodeUnauthorizedClient, ciba.CodeInvalidRequest,
 		ciba.CodeInvalidScope, ciba.CodeInvalidAuthorizationDetails, ciba.CodeInvalidArgument,
-		ciba.CodeUnsupported, ciba.CodeInvalidDPoPProof:
+		ciba.CodeUnsupported, ciba.CodeInvalidDPoPProof, ciba.CodeInvalidTarget:
 		return true
 	default:
 		return false

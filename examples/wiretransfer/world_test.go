@@ -29,6 +29,12 @@ type world struct {
 // newWorld runs testdata/outcomes.Caddyfile until the test ends.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOf(t, "outcomes.Caddyfile")
+}
+
+// newWorldOf runs a file of testdata until the test ends.
+func newWorldOf(t *testing.T, file string) *world {
+	t.Helper()
 	p := places{gateway: "localhost:0", provider: "localhost:0", admin: "localhost:0", bank: "localhost:0"}
 	err := p.fill()
 	if err != nil {
@@ -50,7 +56,7 @@ func newWorld(t *testing.T) *world {
 	} {
 		t.Setenv(name, value)
 	}
-	source, err := os.ReadFile(filepath.Join("testdata", "outcomes.Caddyfile"))
+	source, err := os.ReadFile(filepath.Join("testdata", file))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,11 @@ const provider = new Provider(`http://127.0.0.1:${settings.port}`, {
     claimsParameter: { enabled: true },
     requestObjects: { enabled: true },
     revocation: { enabled: true },
+    dPoP: {
+      enabled: true,
+      nonceSecret: Buffer.alloc(32, 7),
+      requireNonce: (ctx) => ctx.oidc.client?.clientId.startsWith('bound-') ?? false,
+    },
     ciba: {
       enabled: true,
       deliveryModes: ['poll', 'ping'],
