@@ -260,7 +260,13 @@ func reply(w http.ResponseWriter, status int, body any) {
 // eventually waits for something that other goroutines bring about.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	within(t, 20*time.Second, what, done)
+}
+
+// within waits so long for something.
+func within(t testing.TB, patience time.Duration, what string, done func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
 	for !done() {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out waiting for %s", what)

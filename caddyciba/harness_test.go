@@ -48,6 +48,8 @@ type site struct {
 	t     *testing.T
 	addr  string
 	admin string
+	// host is the host that callers name, if it is not that of addr.
+	host string
 	// build makes the Caddyfile from what stands between the site's braces.
 	build func(body string) string
 }
@@ -187,6 +189,7 @@ func (s *site) doOnce(method, path, body string, header http.Header) answer {
 	if err != nil {
 		return answer{err: err}
 	}
+	req.Host = s.host
 	for name, values := range header {
 		req.Header[name] = values
 	}

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -45,10 +46,15 @@ func (s *site) status(location string, header http.Header) stepup.Status {
 // ended waits for the end of a transaction.
 func (s *site) ended(location string, header http.Header) stepup.Status {
 	s.t.Helper()
+	return s.endedWithin(20*time.Second, location, header)
+}
+
+func (s *site) endedWithin(patience time.Duration, location string, header http.Header) stepup.Status {
+	s.t.Helper()
 	var status stepup.Status
 	patient := http.Header{"Prefer": {"wait=2"}}
 	maps.Copy(patient, header)
-	eventually(s.t, "the end of the transaction", func() bool {
+	within(s.t, patience, "the end of the transaction", func() bool {
 		// A connection may end with the server of an old configuration.
 		got := s.do(http.MethodGet, location, "", patient)
 		err := json.Unmarshal([]byte(got.body), &status)

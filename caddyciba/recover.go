@@ -16,8 +16,11 @@ const (
 	// next request tries to settle what is left.
 	settleInterval = time.Second
 
-	// settleAgain is the time between two times that it has worked.
-	settleAgain = time.Minute
+	// settleAgain is the time between two times that it has worked, and
+	// settleShared that where other nodes use the store: what one of them leaves
+	// must not wait long.
+	settleAgain  = time.Minute
+	settleShared = 10 * time.Second
 
 	// settleLogInterval keeps a store that stays down from filling the log.
 	settleLogInterval = time.Minute
@@ -34,7 +37,7 @@ type rest struct {
 
 // settleRest settles what others have left behind: what was being sent when a
 // process ended is in doubt now. It runs when a configuration starts, with
-// requests while the store is down, and every minute, as another process that
+// requests while the store is down, and every now and then, as another process that
 // uses the store can end at any time. Nobody waits for somebody else who is at it.
 func (g *gate) settleRest(ctx context.Context) {
 	if !g.rest.mu.TryLock() {
@@ -42,7 +45,7 @@ func (g *gate) settleRest(ctx context.Context) {
 	}
 	defer g.rest.mu.Unlock()
 	now := time.Now()
-	if now.Sub(g.rest.tried) < settleInterval || now.Sub(g.rest.settled) < settleAgain {
+	if now.Sub(g.rest.tried) < settleInterval || now.Sub(g.rest.settled) < g.settlePeriod()*9/10 {
 		return
 	}
 	g.rest.tried = now
@@ -62,10 +65,18 @@ func (g *gate) settleRest(ctx context.Context) {
 		zap.String("issuer", g.issuer), zap.Error(err))
 }
 
+// settlePeriod is the time between two times that the rest is settled.
+func (g *gate) settlePeriod() time.Duration {
+	if g.exclusive {
+		return settleAgain
+	}
+	return settleShared
+}
+
 // settleRegularly settles where no requests come, until its context ends.
 func (g *gate) settleRegularly(ctx context.Context) {
 	defer close(g.stopped)
-	ticker := time.NewTicker(settleAgain)
+	ticker := time.NewTicker(g.settlePeriod())
 	defer ticker.Stop()
 	life := time.NewTicker(stepup.BeatInterval)
 	defer life.Stop()

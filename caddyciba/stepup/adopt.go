@@ -192,10 +192,12 @@ const (
 	nodeKind = "gateway.node"
 
 	// BeatInterval is how often Beat has to be called.
-	BeatInterval = 10 * time.Second
+	BeatInterval = 5 * time.Second
 
-	// beatLife is how long a process counts as alive after its last word.
-	beatLife = 45 * time.Second
+	// beatLife is how long a process counts as alive after its last word: three are
+	// allowed to get lost. One that lives and is taken for dead does no harm, as a
+	// request is sent after one conditional write.
+	beatLife = 20 * time.Second
 )
 
 // Beat says that this process lives, so that others that share the store leave

@@ -49,6 +49,7 @@ type Recovered struct {
 func (j *Journal) Recover(ctx context.Context, exclusive bool) (*Recovered, error) {
 	found := &Recovered{}
 	var failures []error
+	alive := make(map[string]bool)
 	for _, state := range openStates {
 		after := ""
 		for {
@@ -58,7 +59,7 @@ func (j *Journal) Recover(ctx context.Context, exclusive bool) (*Recovered, erro
 			}
 			for _, t := range page {
 				after = t.ID
-				orphan, err := j.isOrphan(ctx, t, exclusive)
+				orphan, err := j.isOrphan(ctx, t, exclusive, alive)
 				if err != nil {
 					failures = append(failures, fmt.Errorf("recovering %s: %w", t.ID, err))
 					continue
@@ -84,8 +85,8 @@ func (j *Journal) Recover(ctx context.Context, exclusive bool) (*Recovered, erro
 }
 
 // isOrphan reports whether a kept transaction, of which nothing was sent, has
-// lost its process and still has time.
-func (j *Journal) isOrphan(ctx context.Context, t *Transaction, exclusive bool) (bool, error) {
+// lost its process and still has time. Which processes are alive is looked up once.
+func (j *Journal) isOrphan(ctx context.Context, t *Transaction, exclusive bool, alive map[string]bool) (bool, error) {
 	if !t.Kept || t.State != StateRequested && t.State != StateApproved {
 		return false, nil
 	}
@@ -98,8 +99,16 @@ func (j *Journal) isOrphan(ctx context.Context, t *Transaction, exclusive bool) 
 	if exclusive {
 		return true, nil
 	}
-	alive, err := j.lives(ctx, t.Instance)
-	return !alive, err
+	lives, known := alive[t.Instance]
+	if known {
+		return !lives, nil
+	}
+	lives, err := j.lives(ctx, t.Instance)
+	if err != nil {
+		return false, err
+	}
+	alive[t.Instance] = lives
+	return !lives, nil
 }
 
 func (j *Journal) isDead(t *Transaction, exclusive bool) bool {
