@@ -24,14 +24,11 @@ var (
 	errWrongAssertion = errors.New("client assertion is not acceptable")
 )
 
-// authenticate returns the client that has sent the request (RFC 6749 section
-// 2.3; CIBA checklist A2). Whatever fails, the answer is invalid_client with the
-// same bytes.
-func (p *Provider) authenticate(r *http.Request, f *form) (*client, error) {
-	creds, err := p.readCredentials(r, f)
-	if err != nil {
-		return nil, err
-	}
+// authenticate returns the client that has sent the request with these credentials
+// (RFC 6749 section 2.3; CIBA checklist A2). Whatever fails, the answer is
+// invalid_client with the same bytes.
+func (p *Provider) authenticate(r *http.Request, creds *credentials) (*client, error) {
+	var err error
 	c := p.clients[creds.clientID]
 	switch creds.method {
 	case AuthSecretBasic, AuthSecretPost:
@@ -47,8 +44,8 @@ func (p *Provider) authenticate(r *http.Request, f *form) (*client, error) {
 	if err == nil {
 		return c, nil
 	}
-	var refusal *oauthError
-	if errors.As(err, &refusal) {
+	refusal, ok := errors.AsType[*oauthError](err)
+	if ok {
 		return nil, refusal
 	}
 	return nil, p.invalidClient(r, err)
@@ -71,7 +68,8 @@ func (p *Provider) invalidClient(r *http.Request, cause error) *oauthError {
 // readCredentials finds the one authentication method that the request uses. Two
 // at once are refused (RFC 6749 section 2.3).
 func (p *Provider) readCredentials(r *http.Request, f *form) (*credentials, error) {
-	var found []*credentials
+	var found *credentials
+	ways := 0
 	if len(r.Header["Authorization"]) > 1 {
 		return nil, badRequest("There is more than one Authorization header.")
 	}
@@ -80,36 +78,38 @@ func (p *Provider) readCredentials(r *http.Request, f *form) (*credentials, erro
 		if err != nil {
 			return nil, p.invalidClient(r, err)
 		}
-		found = append(found, basic)
+		found, ways = basic, 1
 	}
 	clientID := f.get("client_id")
 	secret := f.get("client_secret")
 	if secret != "" {
-		found = append(found, &credentials{method: AuthSecretPost, clientID: clientID, secret: secret})
+		found = &credentials{method: AuthSecretPost, clientID: clientID, secret: secret}
+		ways++
 	}
 	if f.get("client_assertion") != "" || f.get("client_assertion_type") != "" {
 		assertion, err := readAssertion(f)
 		if err != nil {
-			var refusal *oauthError
-			if errors.As(err, &refusal) {
+			refusal, ok := errors.AsType[*oauthError](err)
+			if ok {
 				return nil, refusal
 			}
 			return nil, p.invalidClient(r, err)
 		}
-		found = append(found, assertion)
+		found = assertion
+		ways++
 	}
 	switch {
-	case len(found) == 0 && clientID != "":
+	case ways == 0 && clientID != "":
 		// RFC 8705 section 2: the certificate, and client_id to tell whose.
 		return &credentials{clientID: clientID}, nil
-	case len(found) == 0:
+	case ways == 0:
 		return nil, p.invalidClient(r, errNoCredentials)
-	case len(found) > 1:
+	case ways > 1:
 		return nil, badRequest("The request uses more than one way to authenticate the client.")
-	case clientID != "" && clientID != found[0].clientID:
+	case clientID != "" && clientID != found.clientID:
 		return nil, p.invalidClient(r, errors.New("client_id is not who authenticates"))
 	}
-	return found[0], nil
+	return found, nil
 }
 
 // readBasic reads client_secret_basic. Id and secret are form-encoded before they

@@ -10,32 +10,44 @@ import (
 // bounds how often that may fail (threats B07). A client that does not exist is
 // counted like one that does.
 func (p *Provider) admit(r *http.Request, f *form) (*client, error) {
-	source := p.source(r)
 	now := p.now()
-	if source != "" && p.hasFailed(r, f, source, now) {
-		err := p.checkFailures(r, f, source, now)
+	creds, unreadable := p.readCredentials(r, f)
+	counted := failuresOf(creds, p.source(r))
+	if counted.source != "" && p.hasFailed(counted, now) {
+		err := p.checkFailures(counted, now)
 		if err != nil {
 			return nil, err
 		}
 	}
-	c, err := p.authenticate(r, f)
-	var refusal *oauthError
-	if !errors.As(err, &refusal) || refusal.code != codeInvalidClient {
-		return c, err
+	if unreadable != nil {
+		return nil, p.countFailure(counted, now, unreadable)
 	}
-	wait := p.limiter.take(now, bucket{kind: bucketSourceFailures, source: source}, p.sourceFailures(source))
-	wait = max(wait, p.limiter.take(now, p.failures(r, f, source), p.cfg.Limits.Failures))
+	c, err := p.authenticate(r, creds)
+	if err != nil {
+		return nil, p.countFailure(counted, now, err)
+	}
+	return c, nil
+}
+
+// countFailure counts a failed authentication and returns its answer. What is refused
+// for another reason is not counted.
+func (p *Provider) countFailure(counted bucket, now time.Time, err error) error {
+	refusal, ok := errors.AsType[*oauthError](err)
+	if !ok || refusal.code != codeInvalidClient {
+		return err
+	}
+	wait := p.limiter.take(now, counted.ofSource(), p.sourceFailures(counted.source))
+	wait = max(wait, p.limiter.take(now, counted, p.cfg.Limits.Failures))
 	if wait > 0 {
-		return nil, tooManyFailures(wait).because(err)
+		return tooManyFailures(wait).because(err)
 	}
-	return nil, err
+	return err
 }
 
 // hasFailed reports whether somebody at the address, or the client from there, has
 // failed lately. Either may be forgotten long before the other, or not be counted.
-func (p *Provider) hasFailed(r *http.Request, f *form, source string, now time.Time) bool {
-	return p.limiter.has(now, bucket{kind: bucketSourceFailures, source: source}) ||
-		p.limiter.has(now, p.failures(r, f, source))
+func (p *Provider) hasFailed(counted bucket, now time.Time) bool {
+	return p.limiter.has(now, counted.ofSource(), counted)
 }
 
 func tooManyFailures(wait time.Duration) *oauthError {
@@ -44,9 +56,9 @@ func tooManyFailures(wait time.Duration) *oauthError {
 
 // checkFailures refuses to look at credentials from an address that has tried too
 // many.
-func (p *Provider) checkFailures(r *http.Request, f *form, source string, now time.Time) error {
-	wait := p.limiter.peek(now, bucket{kind: bucketSourceFailures, source: source}, p.sourceFailures(source))
-	wait = max(wait, p.limiter.peek(now, p.failures(r, f, source), p.cfg.Limits.Failures))
+func (p *Provider) checkFailures(counted bucket, now time.Time) error {
+	wait := p.limiter.peek(now, counted.ofSource(), p.sourceFailures(counted.source))
+	wait = max(wait, p.limiter.peek(now, counted, p.cfg.Limits.Failures))
 	if wait > 0 {
 		return tooManyFailures(wait)
 	}
@@ -62,13 +74,17 @@ func (p *Provider) sourceFailures(source string) Rate {
 	return p.cfg.Limits.SourceFailures
 }
 
-// failures names the bucket for failures of the client that the request claims to
+// failuresOf names the bucket for failures of the client that a request claims to
 // come from. What names no client is counted as one.
-func (p *Provider) failures(r *http.Request, f *form, source string) bucket {
+func failuresOf(creds *credentials, source string) bucket {
 	b := bucket{kind: bucketFailures, source: source}
-	creds, err := p.readCredentials(r, f)
-	if err == nil && isSubject(creds.clientID) {
+	if creds != nil && isSubject(creds.clientID) {
 		b.client = creds.clientID
 	}
 	return b
+}
+
+// ofSource names the bucket for failures of all clients from the same address.
+func (b bucket) ofSource() bucket {
+	return bucket{kind: bucketSourceFailures, source: b.source}
 }

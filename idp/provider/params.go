@@ -150,8 +150,8 @@ func parseForm(body []byte) (*form, error) {
 			return nil, badRequest("The request body is malformed.").because(errMalformed)
 		}
 	}
-	f := &form{params: make([]param, 0, 16)}
 	rest := string(body)
+	f := &form{params: make([]param, 0, min(strings.Count(rest, "&")+1, maxParameters))}
 	for rest != "" {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, "&")

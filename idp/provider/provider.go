@@ -45,8 +45,13 @@ type Provider struct {
 
 // route is one endpoint.
 type route struct {
-	allow string // methods, as in the Allow header
-	serve func(http.ResponseWriter, *http.Request) error
+	allow   string // methods, as in the Allow header
+	methods []string
+	serve   func(http.ResponseWriter, *http.Request) error
+}
+
+func newRoute(serve func(http.ResponseWriter, *http.Request) error, methods ...string) route {
+	return route{allow: strings.Join(methods, ", "), methods: methods, serve: serve}
 }
 
 // New returns a provider. It checks the configuration and does no I/O: keys are
@@ -100,17 +105,17 @@ func New(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	p.routes = map[string]route{
-		p.base + pathDiscovery:   {"GET, HEAD", p.serveDiscovery},
-		p.base + pathJWKS:        {"GET, HEAD", p.serveJWKS},
-		p.base + pathBackchannel: {"POST", p.serveBackchannel},
-		p.base + pathAuthorize:   {"GET, POST", p.serveAuthorize},
-		p.base + pathToken:       {"POST", p.serveToken},
-		p.base + pathIntrospect:  {"POST", p.serveIntrospect},
-		p.base + pathRevoke:      {"POST", p.serveRevoke},
-		p.base + pathUserinfo:    {"GET, POST", p.serveUserinfo},
+		p.base + pathDiscovery:   newRoute(p.serveDiscovery, http.MethodGet, http.MethodHead),
+		p.base + pathJWKS:        newRoute(p.serveJWKS, http.MethodGet, http.MethodHead),
+		p.base + pathBackchannel: newRoute(p.serveBackchannel, http.MethodPost),
+		p.base + pathAuthorize:   newRoute(p.serveAuthorize, http.MethodGet, http.MethodPost),
+		p.base + pathToken:       newRoute(p.serveToken, http.MethodPost),
+		p.base + pathIntrospect:  newRoute(p.serveIntrospect, http.MethodPost),
+		p.base + pathRevoke:      newRoute(p.serveRevoke, http.MethodPost),
+		p.base + pathUserinfo:    newRoute(p.serveUserinfo, http.MethodGet, http.MethodPost),
 	}
 	if cfg.InsecureTestApprovals {
-		p.routes[p.base+pathTestApproval] = route{"POST", p.serveTestApproval}
+		p.routes[p.base+pathTestApproval] = newRoute(p.serveTestApproval, http.MethodPost)
 	}
 	return p, nil
 }
@@ -171,7 +176,7 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.renderError(w, r, &oauthError{status: http.StatusNotFound})
 		return
 	}
-	if !slices.Contains(strings.Split(route.allow, ", "), r.Method) {
+	if !slices.Contains(route.methods, r.Method) {
 		p.renderError(w, r, &oauthError{
 			status:      http.StatusMethodNotAllowed,
 			code:        codeInvalidRequest,

@@ -180,11 +180,11 @@ func (l *limiter) put(now time.Time, b bucket, full time.Time) {
 	l.full[b] = full
 }
 
-// has reports whether the bucket is not full.
-func (l *limiter) has(now time.Time, b bucket) bool {
+// has reports whether one of two buckets is not full.
+func (l *limiter) has(now time.Time, one, other bucket) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.full[b].After(now)
+	return len(l.full) > 0 && (l.full[one].After(now) || l.full[other].After(now))
 }
 
 // source returns the address that a request comes from, as it is counted: that of
@@ -193,9 +193,13 @@ func (p *Provider) source(r *http.Request) string {
 	if p.cfg.ClientIP == nil {
 		return ""
 	}
-	addr, err := netip.ParseAddr(p.cfg.ClientIP(r))
+	text := p.cfg.ClientIP(r)
+	addr, err := netip.ParseAddr(text)
 	if err != nil {
 		return ""
+	}
+	if addr.Is4() {
+		return text // there is one way to write it
 	}
 	addr = addr.Unmap().WithZone("")
 	if addr.Is4() {

@@ -118,16 +118,22 @@ func randomToken(rand io.Reader, size int) (string, error) {
 // the public id of the request, since it leads nobody back to the auth_req_id.
 func requestID(authReqID string) string {
 	sum := sha256.Sum256([]byte(authReqID))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	var text [(sha256.Size*8 + 5) / 6]byte
+	base64.RawURLEncoding.Encode(text[:], sum[:])
+	return string(text[:])
 }
+
+// strictBase64 takes one spelling of each value only.
+var strictBase64 = base64.RawURLEncoding.Strict()
 
 // isTokenID reports whether s can be a random token of the given size, so that
 // nothing else is looked up.
 func isTokenID(s string, size int) bool {
-	if len(s) != base64.RawURLEncoding.EncodedLen(size) {
+	if len(s) != strictBase64.EncodedLen(size) {
 		return false
 	}
-	_, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	var raw [64]byte // on the stack, for all tokens of ours
+	_, err := strictBase64.AppendDecode(raw[:0], []byte(s))
 	return err == nil
 }
 

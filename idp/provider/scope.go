@@ -101,10 +101,10 @@ func isScopeToken(s string) bool {
 // splitScope splits a scope parameter. It returns nil if the value is not a list
 // of scope tokens divided by single spaces, or names one twice, or too many.
 func splitScope(value string) []string {
-	names := strings.SplitN(value, " ", maxScopes+1)
-	if len(names) > maxScopes {
+	if strings.Count(value, " ") >= maxScopes {
 		return nil
 	}
+	names := strings.Split(value, " ")
 	for i, name := range names {
 		if !isScopeToken(name) || slices.Contains(names[:i], name) {
 			return nil
