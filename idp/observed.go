@@ -40,8 +40,7 @@ func (in *instance) happened(_ context.Context, e provider.Event) {
 		collectors.refusals.WithLabelValues(in.issuer, e.Client, e.Reason).Inc()
 	case provider.EventApproved, provider.EventDenied:
 		collectors.decisions.WithLabelValues(in.issuer, e.Client, string(e.Type)).Inc()
-		took := max(0, e.Request.DecidedAt.Sub(e.Request.CreatedAt))
-		collectors.delay.WithLabelValues(in.issuer, string(e.Type)).Observe(took.Seconds())
+		collectors.delay.WithLabelValues(in.issuer, string(e.Type)).Observe(max(0, e.Waited).Seconds())
 	}
 	collectors.events.WithLabelValues(in.issuer, e.Client, string(e.Type)).Inc()
 	in.out.emit(eventPrefix+string(e.Type), func() map[string]any { return in.tell(e) })
@@ -67,11 +66,12 @@ func (in *instance) tellFactors(change, subject string, more map[string]any) {
 // tell is what an event tells.
 func (in *instance) tell(e provider.Event) map[string]any {
 	data := map[string]any{"issuer": in.issuer, "client": e.Client, "subject": e.Subject}
-	if e.Request != nil {
-		data = in.describe(e.Request)
+	request := e.Request()
+	if request != nil {
+		data = in.describe(request)
 	}
 	if e.Type == provider.EventApproved {
-		data["scopes"] = e.Request.Granted
+		data["scopes"] = request.Granted
 	}
 	if e.Reason != "" {
 		data["reason"] = e.Reason

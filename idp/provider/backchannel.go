@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyciba/gateway/caddyciba/store"
 )
 
@@ -303,8 +301,7 @@ func (p *Provider) hold(ctx context.Context, c *client, user *User, req *authent
 	if err != nil {
 		return "", errors.Join(err, p.withdraw(ctx, c, h))
 	}
-	p.log.Info("request held",
-		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+	p.logStep("request held", h)
 	if isDecoy(h.Subject) {
 		p.raiseAbout(ctx, EventRefused, h.Client, h.Subject, codeUnknownUserID)
 	}

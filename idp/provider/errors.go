@@ -135,18 +135,26 @@ func unavailable(cause error) *oauthError {
 	}
 }
 
-// errorDocument is the body of RFC 6749 section 5.2.
-type errorDocument struct {
-	Error       string `json:"error"`
-	Description string `json:"error_description,omitempty"`
+// document returns the body of RFC 6749 section 5.2. Nothing in it needs an escape:
+// codes are constants of this package, and descriptions are of the characters that the
+// section allows.
+func (e *oauthError) document() []byte {
+	body := make([]byte, 0, len(`{"error":"","error_description":""}`)+len(e.code)+len(e.description))
+	body = append(body, `{"error":"`...)
+	body = append(body, e.code...)
+	if e.description != "" {
+		body = append(body, `","error_description":"`...)
+		body = append(body, e.description...)
+	}
+	return append(body, `"}`...)
 }
 
 // renderError writes err as the answer and its cause to the log. It is the only
 // place where an error becomes bytes for a client. An error of another type has
 // not been foreseen; the client learns nothing of it.
 func (p *Provider) renderError(w http.ResponseWriter, r *http.Request, err error) {
-	var e *oauthError
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*oauthError](err)
+	if !ok {
 		e = &oauthError{
 			status:      http.StatusInternalServerError,
 			code:        codeServerError,
@@ -175,12 +183,7 @@ func (p *Provider) renderError(w http.ResponseWriter, r *http.Request, err error
 		w.WriteHeader(e.status)
 		return
 	}
-	body, err := json.Marshal(errorDocument{Error: e.code, Description: e.description})
-	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
-	writeBody(w, e.status, body)
+	writeBody(w, e.status, e.document())
 }
 
 // statusClientGone is the status of an answer that nobody gets. It is none of HTTP's:

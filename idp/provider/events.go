@@ -62,12 +62,24 @@ type Event struct {
 	// is not known.
 	Client, Subject string
 
-	// Request is the request as it is now. Nil for EventRefused and
+	// Waited is how long ago the request was made. Zero for EventRefused and
 	// EventUnblocked.
-	Request *Request
+	Waited time.Duration
 
 	// Reason tells more, where the type says so.
 	Reason string
+
+	// describe makes what Request returns: most events have nobody who reads it.
+	describe func() *Request
+}
+
+// Request returns the request as it is now, or nil for EventRefused and
+// EventUnblocked. It must be called before Config.OnEvent returns.
+func (e Event) Request() *Request {
+	if e.describe == nil {
+		return nil
+	}
+	return e.describe()
 }
 
 // raise tells the application of what has become of a request.
@@ -79,7 +91,12 @@ func (p *Provider) raiseBecause(ctx context.Context, t EventType, h *heldRequest
 	if p.cfg.OnEvent == nil || isDecoy(h.Subject) {
 		return
 	}
-	p.cfg.OnEvent(ctx, Event{Type: t, At: p.now(), Client: h.Client, Subject: h.Subject, Request: p.describe(h), Reason: reason})
+	now := p.now()
+	p.cfg.OnEvent(ctx, Event{
+		Type: t, At: now, Client: h.Client, Subject: h.Subject, Reason: reason,
+		Waited:   now.Sub(time.UnixMilli(h.Created)),
+		describe: func() *Request { return p.describe(h) },
+	})
 }
 
 // raiseAbout tells the application of something that concerns no request.
@@ -96,8 +113,8 @@ func (p *Provider) raiseAbout(ctx context.Context, t EventType, client, subject,
 // refused tells the application that a request was refused before its user was asked,
 // and returns the refusal. Faults of ours are none.
 func (p *Provider) refused(ctx context.Context, c *client, subject string, err error) error {
-	var e *oauthError
-	if errors.As(err, &e) && e.status < http.StatusInternalServerError {
+	e, ok := errors.AsType[*oauthError](err)
+	if ok && e.status < http.StatusInternalServerError {
 		p.raiseAbout(ctx, EventRefused, c.ID, subject, e.code)
 	}
 	return err

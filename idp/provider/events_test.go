@@ -24,8 +24,9 @@ func TestEvents(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			line := string(e.Type) + " " + e.Client + " " + e.Subject
-			if e.Request != nil {
-				line += " " + string(e.Request.State)
+			request := e.Request()
+			if request != nil {
+				line += " " + string(request.State)
 			}
 			if e.Reason != "" {
 				line += " " + e.Reason

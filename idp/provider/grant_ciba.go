@@ -152,8 +152,7 @@ func (p *Provider) redeem(ctx context.Context, c *client, h *heldRequest, by red
 	if err != nil {
 		return nil, err
 	}
-	p.log.Info("request redeemed",
-		zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+	p.logStep("request redeemed", h)
 	p.raise(ctx, EventRedeemed, h)
 	return tokens, nil
 }

@@ -120,9 +120,10 @@ func TestMatchCodeRace(t *testing.T) {
 // The number is nowhere but in the store: in no description of the request, no event
 // and no answer.
 func TestMatchCodeIsNotTold(t *testing.T) {
-	var events []provider.Event
+	var last provider.Event
+	var about *provider.Request
 	w := newWorld(t, func(c *provider.Config) {
-		c.OnEvent = func(_ context.Context, e provider.Event) { events = append(events, e) }
+		c.OnEvent = func(_ context.Context, e provider.Event) { last, about = e, e.Request() }
 	})
 	_, id := w.start("match_code", "42")
 	for range 3 {
@@ -131,9 +132,8 @@ func TestMatchCodeIsNotTold(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	last := events[len(events)-1]
-	if last.Type != provider.EventDenied || last.Reason != "match_code" || !last.Request.Mismatched {
-		t.Errorf("last event: %+v", last)
+	if last.Type != provider.EventDenied || last.Reason != "match_code" || !about.Mismatched {
+		t.Errorf("last event: %+v about %+v", last, about)
 	}
 	d := w.do(httptest.NewRequest(http.MethodGet, issuer+"/.well-known/openid-configuration", nil))
 	if d.body["match_code_parameter_supported"] != true {

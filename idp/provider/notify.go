@@ -23,7 +23,13 @@ type background struct {
 // carries the values of ctx, and ends after timeout, if that is not zero, or with
 // close.
 func (b *background) run(ctx context.Context, timeout time.Duration, f func(ctx context.Context)) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	var cancel context.CancelFunc
+	if timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+	} else {
+		ctx, cancel = context.WithCancel(ctx)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -38,11 +44,6 @@ func (b *background) run(ctx context.Context, timeout time.Duration, f func(ctx 
 	b.cancels[number] = cancel
 	b.wg.Go(func() {
 		defer b.end(number, cancel)
-		if timeout > 0 {
-			limited, cancel := context.WithTimeout(ctx, timeout)
-			defer cancel()
-			ctx = limited
-		}
 		f(ctx)
 	})
 }

@@ -108,6 +108,6 @@ func slowDown(interval time.Duration) *oauthError {
 }
 
 func isSlowDown(err error) bool {
-	var e *oauthError
-	return errors.As(err, &e) && e.code == codeSlowDown
+	e, ok := errors.AsType[*oauthError](err)
+	return ok && e.code == codeSlowDown
 }

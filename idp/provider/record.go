@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyciba/gateway/caddyciba/store"
 )
 
@@ -162,6 +164,15 @@ func (p *Provider) loadRequest(ctx context.Context, id string) (*heldRequest, er
 		return nil, fmt.Errorf("reading request: %w", err)
 	}
 	return decodeRequest(stored)
+}
+
+// logStep writes a line about a step of a request. The fields are made only if somebody
+// reads it.
+func (p *Provider) logStep(step string, h *heldRequest) {
+	entry := p.log.Check(zap.InfoLevel, step)
+	if entry != nil {
+		entry.Write(zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject))
+	}
 }
 
 func decodeRequest(stored *store.Record) (*heldRequest, error) {

@@ -198,7 +198,12 @@ func (p *Provider) Approve(ctx context.Context, a Approval) error {
 	if a.AuthTime.IsZero() || a.AuthTime.After(now.Add(clockSkew)) {
 		return errors.New("approval has no authentication time, or one in the future")
 	}
-	return p.decide(ctx, a.Subject, a.RequestID, func(h *heldRequest) (*verdict, error) {
+	return p.approve(ctx, a, nil)
+}
+
+// approve is Approve, for a request that may have been read a moment ago.
+func (p *Provider) approve(ctx context.Context, a Approval, read *heldRequest) error {
+	return p.decide(ctx, a.Subject, a.RequestID, read, func(h *heldRequest) (*verdict, error) {
 		granted, err := p.grantedScopes(h, a.Scopes)
 		if err != nil {
 			return nil, err
@@ -234,25 +239,31 @@ func (p *Provider) Deny(ctx context.Context, subject, id string) error {
 }
 
 func (p *Provider) deny(ctx context.Context, subject, id string, reported bool) error {
-	return p.decide(ctx, subject, id, func(*heldRequest) (*verdict, error) {
+	return p.decide(ctx, subject, id, nil, func(*heldRequest) (*verdict, error) {
 		return &verdict{to: StateDenied, change: func(r *requestRecord) { r.Reported = reported }}, nil
 	})
 }
 
 // decide makes the one decision on a request. judge says what it comes to; it is
-// asked again if something was noted about the request in the meantime.
-func (p *Provider) decide(ctx context.Context, subject, id string, judge func(*heldRequest) (*verdict, error)) error {
+// asked again if something was noted about the request in the meantime. The request is
+// read, unless the caller has just done so.
+func (p *Provider) decide(ctx context.Context, subject, id string, read *heldRequest, judge func(*heldRequest) (*verdict, error)) error {
 	for {
-		h, err := p.ownRequest(ctx, subject, id)
-		if err != nil {
-			return err
+		h := read
+		if h == nil {
+			var err error
+			h, err = p.ownRequest(ctx, subject, id)
+			if err != nil {
+				return err
+			}
 		}
+		read = nil
 		now := p.now()
 		switch h.stateAt(now) {
 		case StatePending:
 		case StateExpired:
 			if h.State == StatePending {
-				err = p.expire(ctx, h)
+				err := p.expire(ctx, h)
 				if err != nil {
 					return err
 				}
@@ -284,9 +295,11 @@ func (p *Provider) decided(ctx context.Context, h *heldRequest, v *verdict) {
 			zap.String("request", h.id), zap.String("client", h.Client), zap.String("subject", h.Subject), zap.Int("tries", h.WrongMatches))
 		return
 	}
-	p.log.Info("request decided",
-		zap.String("request", h.id), zap.String("client", h.Client),
-		zap.String("subject", h.Subject), zap.String("state", string(v.to)), zap.String("reason", v.reason))
+	entry := p.log.Check(zap.InfoLevel, "request decided")
+	if entry != nil {
+		entry.Write(zap.String("request", h.id), zap.String("client", h.Client),
+			zap.String("subject", h.Subject), zap.String("state", string(v.to)), zap.String("reason", v.reason))
+	}
 	switch v.to {
 	case StateDenied:
 		p.noteDenial(ctx, h)
