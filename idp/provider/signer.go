@@ -10,8 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // ecdsaPart is the size of each half of an ES256 signature (RFC 7518 section 3.4).
@@ -26,6 +29,9 @@ type jwtSigner struct {
 	rand io.Reader
 	head string // the encoded header with the dot behind it
 }
+
+// drafts are buffers in which tokens are put together.
+var drafts = sync.Pool{New: func() any { return new([]byte) }}
 
 // jwtHeader is the header of a JWT of ours.
 type jwtHeader struct {
@@ -56,15 +62,18 @@ func (s *jwtSigner) sign(claims any) (string, error) {
 		return "", fmt.Errorf("encoding claims: %w", err)
 	}
 	encoding := base64.RawURLEncoding
-	token := make([]byte, 0, len(s.head)+encoding.EncodedLen(len(payload))+512)
-	token = append(token, s.head...)
+	draft := drafts.Get().(*[]byte)
+	defer drafts.Put(draft)
+	token := append((*draft)[:0], s.head...)
 	token = encoding.AppendEncode(token, payload)
 	signature, err := s.signature(token)
 	if err != nil {
 		return "", fmt.Errorf("signing token: %w", err)
 	}
 	token = append(token, '.')
-	return string(encoding.AppendEncode(token, signature)), nil
+	token = encoding.AppendEncode(token, signature)
+	*draft = token
+	return string(token), nil
 }
 
 // signature signs as the algorithm says (RFC 7518 section 3; RFC 8037 section 3.1).
@@ -76,14 +85,15 @@ func (s *jwtSigner) signature(input []byte) ([]byte, error) {
 		if !ok {
 			break
 		}
-		r, t, err := ecdsa.Sign(s.rand, key, sum[:])
+		// Without randomness it is the deterministic ECDSA of RFC 6979, whose nonce
+		// no weak source of randomness can give away. What would speak for a random
+		// part, a fault while the same text is signed twice, does not come up: each
+		// access token has a random jti, and each ID Token the hash of its own.
+		signature, err := key.Sign(nil, sum[:], crypto.SHA256)
 		if err != nil {
 			return nil, err
 		}
-		signature := make([]byte, 2*ecdsaPart)
-		r.FillBytes(signature[:ecdsaPart])
-		t.FillBytes(signature[ecdsaPart:])
-		return signature, nil
+		return joinECDSA(signature)
 	case jose.EdDSA:
 		return s.key.Sign(s.rand, input, crypto.Hash(0))
 	case jose.PS256:
@@ -92,4 +102,21 @@ func (s *jwtSigner) signature(input []byte) ([]byte, error) {
 		return s.key.Sign(s.rand, sum[:], crypto.SHA256)
 	}
 	return nil, fmt.Errorf("key is not for %s", s.alg)
+}
+
+// joinECDSA returns an ECDSA signature in ASN.1 as the two numbers of fixed size that
+// RFC 7518 section 3.4 asks for.
+func joinECDSA(der []byte) ([]byte, error) {
+	var r, s []byte
+	var both cryptobyte.String
+	input := cryptobyte.String(der)
+	ok := input.ReadASN1(&both, asn1.SEQUENCE) && input.Empty() &&
+		both.ReadASN1Integer(&r) && both.ReadASN1Integer(&s) && both.Empty()
+	if !ok || len(r) > ecdsaPart || len(s) > ecdsaPart {
+		return nil, errors.New("not a signature of ECDSA with P-256")
+	}
+	joined := make([]byte, 2*ecdsaPart)
+	copy(joined[ecdsaPart-len(r):], r)
+	copy(joined[2*ecdsaPart-len(s):], s)
+	return joined, nil
 }
