@@ -1,7 +1,6 @@
 package caddyciba
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,15 +14,18 @@ import (
 	"time"
 
 	"github.com/caddyciba/gateway/caddyciba/stepup"
+	"github.com/caddyciba/gateway/caddyciba/store/storetest"
 )
 
-// killCycles is how often the process is killed: by the environment, or a few
-// times.
+// killCycles is how often processes are killed, all lanes together.
 func killCycles(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("CIBA_KILL_CYCLES")
 	if text == "" {
-		return 12
+		if racing {
+			return 24
+		}
+		return 200
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -32,8 +34,9 @@ func killCycles(t *testing.T) int {
 	return n
 }
 
-// spawn starts a Caddy in a process of its own and waits until it serves.
-func spawn(t *testing.T, file string) *exec.Cmd {
+// spawn starts a Caddy in a process of its own. The channel gives what has come of
+// it when it serves, or has died.
+func spawn(t *testing.T, file string) (*exec.Cmd, <-chan error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), childConfig+"="+file)
@@ -41,37 +44,97 @@ func spawn(t *testing.T, file string) *exec.Cmd {
 	if err == nil {
 		err = command.Start()
 	}
+	running := make(chan error, 1)
+	if err != nil {
+		t.Errorf("starting Caddy: %v", err)
+		running <- err
+		return command, running
+	}
+	go func() {
+		_, err := io.ReadFull(out, make([]byte, len("running")))
+		running <- err
+	}()
+	return command, running
+}
+
+// end kills a process that was started.
+func end(command *exec.Cmd) {
+	if command.Process != nil {
+		_ = command.Process.Kill()
+	}
+}
+
+// A lane is a Caddy with a store of its own, which is killed and started again. It
+// takes turns of being up and being dead beside other lanes.
+type lane struct {
+	t    *testing.T
+	site *site
+	file string
+	dice *rand.Rand
+	all  []*killedRequest
+}
+
+// newLane writes a configuration; numbers are those of its requests.
+func newLane(t *testing.T, op *fakeOP, b *bank, global string) *lane {
+	t.Helper()
+	l := &lane{t: t, site: newSite(t, global), file: t.TempDir() + "/caddy.json"}
+	l.dice = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	config, err := adapt(t, l.site.build(gateBlock(op, b)))
 	if err == nil {
-		_, err = io.ReadFull(out, make([]byte, len("running")))
+		err = os.WriteFile(l.file, config, 0o600)
 	}
 	if err != nil {
-		t.Fatalf("starting Caddy: %v", err)
+		t.Fatal(err)
 	}
-	return command
+	return l
 }
 
-// sentRequest is what is known of one request to a Caddy that gets killed.
-type sentRequest struct {
-	number   int
-	location string // empty if it was not acknowledged
-	key      string // of a held one
+func (l *lane) roll(most time.Duration) time.Duration {
+	return time.Duration(l.dice.Int64N(int64(most)))
 }
 
-// Caddy is killed at random moments while requests wait, are approved and are
-// sent, and is started again. Each request is sent at most once; each one that was
-// acknowledged comes to an end that its caller can see, and the end is true
-// (INV-1, INV-5, INV-6).
-func TestKilled(t *testing.T) {
+// cycle is one life of the process: it is killed while requests wait, are approved
+// and are sent, or while it starts. The requests have the numbers from first on.
+func (l *lane) cycle(command *exec.Cmd, running <-chan error, first int) {
+	kill := func() { end(command) }
+	if l.dice.IntN(5) == 0 {
+		time.AfterFunc(l.roll(500*time.Millisecond), kill)
+	}
+	err := <-running
+	if err != nil {
+		_ = command.Wait()
+		return
+	}
+	time.AfterFunc(l.roll(900*time.Millisecond), kill)
+	var callers sync.WaitGroup
+	for i := range killRequests {
+		r := &killedRequest{number: first + i}
+		switch l.dice.IntN(3) {
+		case 0:
+			r.key = fmt.Sprint("key-", r.number)
+		case 1:
+			r.browser = true
+		}
+		l.all = append(l.all, r)
+		begin := l.roll(300 * time.Millisecond)
+		callers.Go(func() {
+			time.Sleep(begin)
+			r.send(l.site)
+		})
+	}
+	_ = command.Wait()
+	callers.Wait()
+}
+
+const killRequests = 6 // of one cycle
+
+// killedWorld is a provider whose customers decide at random, and an upstream that
+// takes its time.
+func killedWorld(t *testing.T) (*fakeOP, *bank) {
+	t.Helper()
 	op, b := newFakeOP(t), newBank(t)
-	var mu sync.Mutex
-	dice := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	roll := func(n int) int {
-		mu.Lock()
-		defer mu.Unlock()
-		return dice.IntN(n)
-	}
 	op.decide = func(*fakeRequest) fakeDecision {
-		switch n := roll(10); {
+		switch n := rand.IntN(10); {
 		case n < 6:
 			return approve
 		case n < 7:
@@ -81,117 +144,166 @@ func TestKilled(t *testing.T) {
 		}
 	}
 	b.handle = func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(time.Duration(roll(200)) * time.Millisecond)
+		time.Sleep(rand.N(200 * time.Millisecond))
 		w.WriteHeader(http.StatusCreated)
 	}
-	s := newSite(t, boltStore(t))
-	config, err := adapt(t, s.build(gateBlock(op, b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := t.TempDir() + "/caddy.json"
-	err = os.WriteFile(file, config, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return op, b
+}
 
-	var all []*sentRequest
-	number := 0
-	for range killCycles(t) {
-		command := spawn(t, file)
-		time.AfterFunc(time.Duration(roll(1200))*time.Millisecond, func() { _ = command.Process.Kill() })
-		var callers sync.WaitGroup
-		for range 6 {
-			number++
-			r := &sentRequest{number: number}
-			all = append(all, r)
-			if roll(3) == 0 {
-				r.key = fmt.Sprint("key-", number)
+// Caddy is killed at random moments while requests wait, are approved and are
+// sent, and is started again, in several lanes at once. Each request is sent at most
+// once; each one that was acknowledged comes to an end that its caller can see, and
+// the end is true (INV-1, INV-5, INV-6).
+func TestKilled(t *testing.T) {
+	const lanes = 5
+	op, b := killedWorld(t)
+	cycles := killCycles(t)
+	var all [lanes]*lane
+	for i := range all {
+		all[i] = newLane(t, op, b, boltStore(t))
+	}
+	var group sync.WaitGroup
+	for i, l := range all {
+		group.Go(func() {
+			for c := i; c < cycles; c += lanes {
+				command, running := spawn(t, l.file)
+				l.cycle(command, running, c*killRequests)
 			}
-			callers.Go(func() {
-				time.Sleep(time.Duration(roll(300)) * time.Millisecond)
-				if r.key != "" {
-					s.do(http.MethodPost, "/transfers", numbered(r.number), http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {r.key}})
-					return
-				}
-				got := s.do(http.MethodPost, "/transfers", numbered(r.number), http.Header{"Content-Type": {"application/json"}, "Prefer": {"respond-async"}})
-				if got.status == http.StatusAccepted {
-					r.location = got.header.Get("Location")
-				}
-			})
-		}
-		_ = command.Wait()
-		callers.Wait()
+		})
 	}
-
+	group.Wait()
 	op.setDecision(approve)
-	command := spawn(t, file)
+	ends := make(map[stepup.State]int)
+	var mu sync.Mutex
+	for _, l := range all {
+		group.Go(func() {
+			for state, n := range l.settle(b) {
+				mu.Lock()
+				ends[state] += n
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	sent := 0
+	seen, err := timesSeen(b)
+	if err != nil {
+		t.Error(err)
+	}
+	for number, n := range seen {
+		sent += n
+		if n != 1 {
+			t.Errorf("request %d was sent %d times", number, n)
+		}
+	}
+	t.Logf("%d cycles, %d requests, %d sent; ends of the acknowledged: %v", cycles, cycles*killRequests, sent, ends)
+	if ends[stepup.StateAnswered] == 0 || ends[stepup.StateInDoubt] == 0 && cycles >= 50 {
+		t.Error("none was answered, or none was cut off: this proves nothing")
+	}
+}
+
+// settle starts the lane's Caddy for the last time and brings all of its requests
+// to their ends.
+func (l *lane) settle(b *bank) map[stepup.State]int {
+	command, running := spawn(l.t, l.file)
 	defer func() {
-		_ = command.Process.Kill()
+		end(command)
 		_ = command.Wait()
 	}()
 	ends := make(map[stepup.State]int)
-	for _, r := range all {
-		if r.location != "" {
-			status := s.ended(r.location, nil)
-			ends[status.State]++
-			wantSeen(t, b, r.number, status)
-			continue
-		}
-		if r.key == "" {
-			if n := seenTimes(b, r.number); n > 1 {
-				t.Errorf("request %d was sent %d times", r.number, n)
-			}
-			continue
-		}
-		// Its caller comes back for the answer.
-		got := s.do(http.MethodPost, "/transfers", numbered(r.number), http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": {r.key}})
-		n := seenTimes(b, r.number)
+	err := <-running
+	if err != nil {
+		l.t.Errorf("Caddy does not start any more: %v", err)
+		return ends
+	}
+	states := make(map[int]stepup.State)
+	backs := make(map[int]func(int) bool)
+	answers := make(map[int]answer)
+	for _, r := range l.all {
 		switch {
-		case got.status == http.StatusCreated && n == 1, got.status == http.StatusConflict && n <= 1:
-		case got.status == http.StatusForbidden && strings.Contains(got.body, "approval-denied") && n == 0:
-			// The customer had decided when the process was killed, and nobody knew yet.
-		default:
-			t.Errorf("request %d: %+v, sent %d times", r.number, got, n)
+		case r.location != "":
+			status, err := r.end(l.site)
+			if err != nil {
+				l.t.Errorf("%s: %v", r, err)
+				continue
+			}
+			states[r.number] = status.State
+			ends[status.State]++
+		case r.key != "":
+			answers[r.number], backs[r.number] = r.back(l.site)
 		}
 	}
-	t.Logf("%d requests; ends of the acknowledged: %v", len(all), ends)
-	if ends[stepup.StateAnswered] == 0 {
-		t.Error("none was answered: this proves nothing")
+	seen, err := timesSeen(b)
+	if err != nil {
+		l.t.Error(err)
 	}
-}
-
-// numbered is a transfer that the upstream can tell from the others.
-func numbered(n int) string {
-	return fmt.Sprintf(`{"debtor":{"customer_id":"alice"},"creditor":{"name":"Bob"},"amount":"%d.00","currency":"EUR"}`, n)
-}
-
-// seenTimes is how often a request has reached the upstream.
-func seenTimes(b *bank, n int) int {
-	count := 0
-	for _, r := range b.received() {
-		var body struct{ Amount string }
-		err := json.Unmarshal([]byte(r.body), &body)
-		if err == nil && body.Amount == fmt.Sprintf("%d.00", n) || r.body == "" {
-			count++
+	for _, r := range l.all {
+		state, ok := states[r.number]
+		if ok && !truly(state, seen[r.number]) {
+			l.t.Errorf("%s is %s and was sent %d times", r, state, seen[r.number])
+		}
+		fits := backs[r.number]
+		if fits != nil && !fits(seen[r.number]) {
+			l.t.Errorf("%s got %+v, sent %d times", r, answers[r.number], seen[r.number])
 		}
 	}
-	return count
+	return ends
 }
 
-// wantSeen compares how a transaction is said to have ended with what has reached
-// the upstream.
-func wantSeen(t *testing.T, b *bank, number int, status stepup.Status) {
-	t.Helper()
-	n := seenTimes(b, number)
-	ok := n == 0
-	switch status.State {
-	case stepup.StateAnswered:
-		ok = n == 1
-	case stepup.StateInDoubt:
-		ok = n <= 1
+// Two nodes share a PostgreSQL, and both are killed again and again: what one has
+// left is not sent once more by the other.
+func TestKilledOnPostgres(t *testing.T) {
+	server := storetest.StartPostgres(t, "fsync=off")
+	op, b := killedWorld(t)
+	database := server.Database(t)
+	global := "\tciba {\n\t\tstore postgres " + database + "\n\t}"
+	var group sync.WaitGroup
+	const cycles = 5
+	var both [2]*lane
+	for i := range both {
+		both[i] = newLane(t, op, b, global)
+		group.Go(func() {
+			for c := range cycles {
+				command, running := spawn(t, both[i].file)
+				both[i].cycle(command, running, (c*len(both)+i)*killRequests)
+			}
+		})
 	}
-	if !ok {
-		t.Errorf("request %d is %s (%s) and was sent %d times", number, status.State, status.Problem, n)
+	group.Wait()
+	op.setDecision(approve)
+	// Those that have come back ask for what they began at the other node.
+	command, running := spawn(t, both[0].file)
+	defer func() {
+		end(command)
+		_ = command.Wait()
+	}()
+	err := <-running
+	if err != nil {
+		t.Fatalf("Caddy does not start any more: %v", err)
+	}
+	for _, r := range both[1].all {
+		if r.location == "" {
+			continue
+		}
+		header := http.Header{}
+		if r.cookie != "" {
+			header.Set("Cookie", r.cookie)
+		}
+		got := both[0].site.do(http.MethodGet, r.location, "", header)
+		if got.status != http.StatusOK || !strings.Contains(got.body, `"state":"`) {
+			t.Errorf("%s: the other node says %+v", r, got)
+		}
+	}
+	seen, err := timesSeen(b)
+	if err != nil {
+		t.Error(err)
+	}
+	for number, n := range seen {
+		if n != 1 {
+			t.Errorf("request %d was sent %d times", number, n)
+		}
+	}
+	if len(seen) == 0 {
+		t.Error("nothing was sent: this proves nothing")
 	}
 }

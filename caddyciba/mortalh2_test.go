@@ -18,7 +18,6 @@ type http2Conn struct {
 	framer *http2.Framer // for what is written in whole frames
 	stream uint32        // of the request that is being read
 	script *script       // for it
-	last   uint32        // the last stream that was answered
 }
 
 // serveHTTP2 serves a connection until it dies.
