@@ -157,19 +157,27 @@ func (a *afterlife) runAll(all []death) {
 // run plays one case.
 func (a *afterlife) run(d death) {
 	end, stop := context.WithCancel(a.end)
+	defer stop()
 	var config *tls.Config
 	if d.protocol == "h2" {
 		config = a.tls
 	}
-	first := newMortal(a.t, end, d.protocol != "h1", config)
-	second := newMortal(a.t, end, d.protocol != "h1", config)
-	defer func() {
-		stop()
-		first.stop()
-		second.stop()
-	}()
+	number := a.next.Add(1)
+	first, err := newMortal(end, 2*number, d.protocol != "h1", config)
+	if err != nil {
+		a.t.Errorf("%s: %v", d, err)
+		return
+	}
+	defer first.stop()
+	second, err := newMortal(end, 2*number+1, d.protocol != "h1", config)
+	if err != nil {
+		a.t.Errorf("%s: %v", d, err)
+		return
+	}
+	defer second.stop()
+	defer stop() // before the others, which wait for what hangs
 	header := http.Header{"X-First": {first.Addr().String()}, "X-Second": {second.Addr().String()}}
-	path := fmt.Sprintf("%s/%d", d.retrial.path(d.protocol), a.next.Add(1))
+	path := fmt.Sprintf("%s/%d", d.retrial.path(d.protocol), number)
 	if d.kept {
 		err := a.warm(d, path, first)
 		if err == nil && d.retrial.second == dies {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"sync"
 	"testing"
 )
@@ -98,16 +99,21 @@ type mortalConn struct {
 	leave    func() error // says that it takes no more requests; nil if it cannot
 }
 
-// newMortal starts an upstream that ends with the context; wait waits until it has.
-func newMortal(t testing.TB, end context.Context, http2 bool, config *tls.Config) *mortal {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// newMortal starts an upstream that hangs no longer than the context lasts. It has
+// an address of its own, where the system has several for the machine itself: the
+// port of an upstream that nobody listens to any more must not become another one's.
+func newMortal(end context.Context, number int64, http2 bool, config *tls.Config) (*mortal, error) {
+	address := netip.AddrFrom4([4]byte{127, 1 + byte(number>>16), byte(number >> 8), byte(number)})
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
 	if err != nil {
-		t.Fatal(err)
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, err
 	}
 	m := &mortal{Listener: listener, http2: http2, tls: config, end: end, conns: make(map[net.Conn]*mortalConn)}
 	m.group.Go(m.accept)
-	return m
+	return m, nil
 }
 
 // stop closes everything and waits.
