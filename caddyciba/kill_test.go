@@ -34,9 +34,9 @@ func killCycles(t *testing.T) int {
 	return n
 }
 
-// spawn starts a Caddy in a process of its own. The channel gives what has come of
+// launch starts a Caddy in a process of its own. The channel gives what has come of
 // it when it serves, or has died.
-func spawn(t *testing.T, file string) (*exec.Cmd, <-chan error) {
+func launch(t *testing.T, file string) (*exec.Cmd, <-chan error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), childConfig+"="+file)
@@ -55,6 +55,18 @@ func spawn(t *testing.T, file string) (*exec.Cmd, <-chan error) {
 		running <- err
 	}()
 	return command, running
+}
+
+// spawn starts a Caddy in a process of its own and waits until it serves.
+func spawn(t *testing.T, file string) *exec.Cmd {
+	t.Helper()
+	command, running := launch(t, file)
+	err := <-running
+	if err != nil {
+		end(command)
+		t.Fatalf("starting Caddy: %v", err)
+	}
+	return command
 }
 
 // end kills a process that was started.
@@ -166,7 +178,7 @@ func TestKilled(t *testing.T) {
 	for i, l := range all {
 		group.Go(func() {
 			for c := i; c < cycles; c += lanes {
-				command, running := spawn(t, l.file)
+				command, running := launch(t, l.file)
 				l.cycle(command, running, c*killRequests)
 			}
 		})
@@ -205,7 +217,7 @@ func TestKilled(t *testing.T) {
 // settle starts the lane's Caddy for the last time and brings all of its requests
 // to their ends.
 func (l *lane) settle(b *bank) map[stepup.State]int {
-	command, running := spawn(l.t, l.file)
+	command, running := launch(l.t, l.file)
 	defer func() {
 		end(command)
 		_ = command.Wait()
@@ -264,7 +276,7 @@ func TestKilledOnPostgres(t *testing.T) {
 		both[i] = newLane(t, op, b, global)
 		group.Go(func() {
 			for c := range cycles {
-				command, running := spawn(t, both[i].file)
+				command, running := launch(t, both[i].file)
 				both[i].cycle(command, running, (c*len(both)+i)*killRequests)
 			}
 		})
@@ -272,7 +284,7 @@ func TestKilledOnPostgres(t *testing.T) {
 	group.Wait()
 	op.setDecision(approve)
 	// Those that have come back ask for what they began at the other node.
-	command, running := spawn(t, both[0].file)
+	command, running := launch(t, both[0].file)
 	defer func() {
 		end(command)
 		_ = command.Wait()

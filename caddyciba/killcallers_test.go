@@ -55,6 +55,16 @@ func timesSeen(b *bank) (map[int]int, error) {
 	return seen, nil
 }
 
+// seenTimes is how often one request has reached the upstream, or -1 if something has
+// that is none of these.
+func seenTimes(b *bank, n int) int {
+	seen, err := timesSeen(b)
+	if err != nil {
+		return -1
+	}
+	return seen[n]
+}
+
 // send sends a request for the first time, and stays with it as long as there is
 // somebody to talk to.
 func (r *killedRequest) send(s *site) {
