@@ -100,6 +100,21 @@ func TestFileLength(t *testing.T) {
 	}
 }
 
+// TestBrowserSteps keeps steps out of the tests that fail when a page is loaded anew
+// under them; browsertest has others.
+func TestBrowserSteps(t *testing.T) {
+	fragile := regexp.MustCompile(`chromedp\.(Click|DoubleClick|Tap|SendKeys|SetValue|SetUploadFiles|Submit|Focus|Text|Nodes|Query|Wait\w+|Navigate\w*|Reload|RunResponse|Poll\w*)\b`)
+	for _, file := range goFiles(t) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := fragile.Find(content); found != nil && strings.HasSuffix(file, "_test.go") {
+			t.Errorf("%s uses %s", file, found)
+		}
+	}
+}
+
 // TestFieldComments checks that every field of a configuration has the comment
 // that becomes its documentation.
 func TestFieldComments(t *testing.T) {

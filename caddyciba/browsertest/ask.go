@@ -16,7 +16,7 @@ import (
 func ask[T any](p *Page, expression string) (T, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, asked)
 	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
 // until asks until an answer is right, and returns it. What explains makes of the
@@ -92,10 +92,10 @@ func left(err error) bool {
 	return false
 }
 
-// Until waits until an expression holds in the page.
+// Until waits until an expression, or what it promises, holds in the page.
 func (p *Page) Until(expression string) {
 	p.t.Helper()
-	until(p, "!!("+expression+")", func(ok bool) bool { return ok },
+	until(p, "Promise.resolve("+expression+").then(holds => !!holds)", func(ok bool) bool { return ok },
 		func(bool) string { return "does not come true: " + expression })
 }
 

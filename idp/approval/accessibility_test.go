@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -8,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"context"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
+
+	"github.com/caddyciba/gateway/caddyciba/browsertest"
 )
 
 // axe returns the code of axe-core. Without it the test is skipped, or fails where
@@ -48,9 +50,10 @@ func TestAccessibility(t *testing.T) {
 	} {
 		t.Run(look.name, func(t *testing.T) {
 			b := newTab(t, withPayment, remembering, unlimited, reachable(t))
-			b.do(media(append(look.medium, "prefers-reduced-motion", "reduce")...), b.viewport(look.width, 844))
+			b.Media(append(look.medium, "prefers-reduced-motion", "reduce")...)
+			b.Viewport(look.width, 844)
 			b.open("/offline")
-			b.do(chromedp.Evaluate[chromedp.Void](`document.documentElement.removeAttribute("lang"); document.querySelector(".lede").style.color = "#777"`))
+			b.Run(`document.documentElement.removeAttribute("lang"); document.querySelector(".lede").style.color = "#777"`)
 			if serious, _ := b.audit(code); len(serious) != 2 {
 				t.Fatalf("what was put in is not found: %q", serious)
 			}
@@ -58,9 +61,7 @@ func TestAccessibility(t *testing.T) {
 				b.wait()
 				b.audited(page, code)
 			})
-			b.mu.Lock()
-			b.problems = nil // error pages are errors to the browser
-			b.mu.Unlock()
+			b.ForgiveAll() // error pages are errors to the browser
 		})
 	}
 }
@@ -69,11 +70,9 @@ func TestAccessibility(t *testing.T) {
 func TestAccessibilityOfFactors(t *testing.T) {
 	code := axe(t)
 	b := newPasskeyTab(t, withPayment, withClasses)
-	b.do(media("prefers-color-scheme", "light", "prefers-reduced-motion", "reduce"))
+	b.Media("prefers-color-scheme", "light", "prefers-reduced-motion", "reduce")
 	shootFactors(b, func(page string) { b.audited(page, code) })
-	b.mu.Lock()
-	b.problems = nil // error pages are errors to the browser
-	b.mu.Unlock()
+	b.ForgiveAll() // error pages are errors to the browser
 }
 
 // audited fails if axe-core finds something serious on the page.
@@ -91,11 +90,8 @@ func (b *tab) audited(page, code string) {
 // audit returns what axe-core finds on the page.
 func (b *tab) audit(code string) (serious, other []string) {
 	b.t.Helper()
-	b.do(chromedp.Evaluate[chromedp.Void](code))
-	found, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](axeFindings, chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	b.Run(code)
+	found := browsertest.Eval[[]string](b.Page, axeFindings)
 	for _, f := range found {
 		if strings.HasPrefix(f, "serious") || strings.HasPrefix(f, "critical") {
 			serious = append(serious, f)
@@ -111,21 +107,17 @@ func TestBrowserZoom(t *testing.T) {
 	for _, lang := range []string{"de", "fr"} { // the longest words
 		t.Run(lang, func(t *testing.T) {
 			b := newTab(t, withPayment, remembering, unlimited, reachable(t))
-			b.do(speak(lang), b.viewport(320, 256))
+			b.Speak(lang)
+			b.Viewport(320, 256)
 			tour(b, func(page string) {
-				wide, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](`
+				wide := browsertest.Eval[[]string](b.Page, `
 					document.documentElement.scrollWidth <= innerWidth ? [] :
-						Array.from(document.querySelectorAll("body *")).filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))`))
-				if err != nil {
-					t.Fatal(err)
-				}
+						Array.from(document.querySelectorAll("body *")).filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))`)
 				for _, e := range wide {
 					t.Errorf("%s is wider than the screen: %s", page, e)
 				}
 			})
-			b.mu.Lock()
-			b.problems = nil // error pages are errors to the browser
-			b.mu.Unlock()
+			b.ForgiveAll() // error pages are errors to the browser
 		})
 	}
 }
@@ -138,24 +130,18 @@ func TestBrowserKeyboard(t *testing.T) {
 	b.signIn("/requests/" + id)
 	b.wait()
 	missing := map[string]bool{}
-	all, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](
-		`Array.from(document.querySelectorAll("a[href], button:not([hidden]), input:not([type=hidden]), summary"), (e, i) => e.dataset.stop = e.tagName + i)`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := browsertest.Eval[[]string](b.Page,
+		`Array.from(document.querySelectorAll("a[href], button:not([hidden]), input:not([type=hidden]), summary"), (e, i) => e.dataset.stop = e.tagName + i)`)
 	for _, stop := range all {
 		missing[stop] = true
 	}
 	for range len(all) {
-		b.do(key("Tab", 9), chromedp.Sleep(30*time.Millisecond))
-		at, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](`(e => {
+		b.Do(key("Tab", 9), chromedp.Sleep(30*time.Millisecond))
+		at := browsertest.Eval[[]string](b.Page, `(e => {
 			const shows = [e, ...(e.parentElement.querySelectorAll("span"))].some(n => getComputedStyle(n).outlineStyle !== "none");
 			const r = e.getBoundingClientRect(), hit = document.elementFromPoint(r.x + Math.min(r.width, 130) / 2, r.y + r.height / 2);
 			return [e.dataset.stop || e.outerHTML.slice(0, 80), shows ? "" : "shows no focus", hit && (e.contains(hit) || hit.contains(e)) ? "" : "is hidden"];
-		})(document.activeElement)`))
-		if err != nil {
-			t.Fatal(err)
-		}
+		})(document.activeElement)`)
 		delete(missing, at[0])
 		if at[1] != "" || at[2] != "" {
 			t.Errorf("%v", at)

@@ -3,8 +3,7 @@ package approval
 import (
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
+	"github.com/caddyciba/gateway/caddyciba/browsertest"
 	"github.com/caddyciba/gateway/idp/approval/federation/federationtest"
 	"github.com/caddyciba/gateway/idp/provider"
 )
@@ -25,34 +24,34 @@ func TestBrowserSignInElsewhere(t *testing.T) {
 		pc.Users = c.Users
 	})
 	there := func() {
-		b.has("Elsewhere")
-		b.do(typeInto("name", "alice"))
-		b.press("#in")
+		b.Has("Elsewhere")
+		b.Type("#name", "alice")
+		b.Press("#in")
 	}
 	b.open("/history")
-	b.has("Continue with Example Bank login")
-	b.shoot("signin-elsewhere")
-	b.press(`a[href^="/sign-in/with/"]`)
+	b.Has("Continue with Example Bank login")
+	b.Shoot("signin-elsewhere")
+	b.Press(`a[href^="/sign-in/with/"]`)
 	there()
-	b.has("Nothing yet")
+	b.Has("Nothing yet")
 	_, id := b.g.ask("alice", "Sign in at counter 7")
 	b.open("/requests/" + id)
 	b.wait()
-	b.shoot("request-elsewhere")
-	b.press("[data-approve]")
-	b.has("Confirm that it is you")
-	b.shoot("confirm-elsewhere")
-	b.press(`a[href^="/prove/with/"]`)
+	b.Shoot("request-elsewhere")
+	b.Press("[data-approve]")
+	b.Has("Confirm that it is you")
+	b.Shoot("confirm-elsewhere")
+	b.Press(`a[href^="/prove/with/"]`)
 	there()
-	b.has("Sign in at counter 7")
+	b.Has("Sign in at counter 7")
 	b.wait()
-	b.press("[data-approve]")
-	b.has("Approved")
+	b.Press("[data-approve]")
+	b.Has("Approved")
 	if state := b.g.state("alice", id); state != provider.StateApproved {
 		t.Errorf("the request is %s", state)
 	}
-	where, err := chromedp.Run(b.ctx, chromedp.Evaluate[string]("location.search"))
-	if err != nil || where != "" {
-		t.Errorf("the address still has %q, %v", where, err)
+	where := browsertest.Eval[string](b.Page, "location.search")
+	if where != "" {
+		t.Errorf("the address still has %q", where)
 	}
 }

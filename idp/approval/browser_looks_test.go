@@ -2,10 +2,8 @@ package approval
 
 import (
 	"testing"
-	"time"
 
-	"github.com/chromedp/chromedp"
-
+	"github.com/caddyciba/gateway/caddyciba/browsertest"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -18,19 +16,19 @@ func TestBrowserRightToLeft(t *testing.T) {
 		"authorization_details": {`[{"type":"wire_transfer","amount":"1250.00","currency":"EUR","creditor_name":"שלום 100 כהן","creditor_iban":"DE89370400440532013000","reference":"مرجع 4711"}]`},
 	})
 	b.signIn("/requests/" + id)
-	b.has("wants your approval")
+	b.Has("wants your approval")
 	b.wait()
-	b.shoot("right-to-left")
-	wrong, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](`(() => {
+	b.Shoot("right-to-left")
+	wrong := browsertest.Eval[[]string](b.Page, `(() => {
 		const wrong = [], box = s => document.querySelector(s).getBoundingClientRect();
 		if (box(".hero-amount .figure").right > box(".hero-amount .currency").left) wrong.push("the currency is not behind the amount");
 		if (box(".hero-label").right > box(".payee").left) wrong.push("the label is not before the payee");
 		for (const e of document.querySelectorAll("bdi")) if (getComputedStyle(e).unicodeBidi !== "isolate") wrong.push("not isolated: " + e.textContent);
 		if (document.documentElement.scrollWidth > innerWidth) wrong.push("wider than the screen");
 		return wrong;
-	})()`))
-	if err != nil || len(wrong) > 0 {
-		t.Errorf("%q, %v", wrong, err)
+	})()`)
+	if len(wrong) > 0 {
+		t.Errorf("%q", wrong)
 	}
 }
 
@@ -38,12 +36,12 @@ func TestBrowserRightToLeft(t *testing.T) {
 // looks other than the one that denies.
 func TestBrowserForcedColors(t *testing.T) {
 	b := newTab(t, withPayment)
-	b.do(media("forced-colors", "active"))
+	b.Media("forced-colors", "active")
 	_, id := b.g.start("alice", map[string][]string{"match_code": {"07"}, "authorization_details": {payment}})
 	b.signIn("/requests/" + id)
 	b.wait()
-	b.shoot("forced-colors")
-	wrong, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](`(() => {
+	b.Shoot("forced-colors")
+	wrong := browsertest.Eval[[]string](b.Page, `(() => {
 		const wrong = [], style = s => getComputedStyle(document.querySelector(s));
 		for (const s of ["[data-approve]", ".danger", ".digits span", ".monogram"]) {
 			const c = style(s);
@@ -52,9 +50,9 @@ func TestBrowserForcedColors(t *testing.T) {
 		}
 		if (style("[data-approve]").backgroundColor === style(".danger").backgroundColor) wrong.push("Approve and Deny look the same");
 		return wrong;
-	})()`))
-	if err != nil || len(wrong) > 0 {
-		t.Errorf("%q, %v", wrong, err)
+	})()`)
+	if len(wrong) > 0 {
+		t.Errorf("%q", wrong)
 	}
 }
 
@@ -62,17 +60,16 @@ func TestBrowserForcedColors(t *testing.T) {
 // stays.
 func TestBrowserReducedMotion(t *testing.T) {
 	b := newTab(t)
-	b.do(media("prefers-reduced-motion", "reduce"))
+	b.Media("prefers-reduced-motion", "reduce")
 	_, id := b.g.ask("alice", "Sign in at counter 7")
 	b.signIn("/")
 	b.open("/requests/" + id)
-	x, y := b.center("[data-approve]")
-	b.do(chromedp.MouseClickXY(x, y), chromedp.Sleep(300*time.Millisecond))
+	b.tapAtOnce()
 	b.pendingStill(id, "a tap at once")
-	moving, err := chromedp.Run(b.ctx, chromedp.Evaluate[[]string](
-		`document.getAnimations().map(a => a.animationName).filter(name => name !== "arm")`))
-	if err != nil || len(moving) > 0 {
-		t.Errorf("still moving: %q, %v", moving, err)
+	moving := browsertest.Eval[[]string](b.Page,
+		`document.getAnimations().map(a => a.animationName).filter(name => name !== "arm")`)
+	if len(moving) > 0 {
+		t.Errorf("still moving: %q", moving)
 	}
 }
 
@@ -80,18 +77,16 @@ func TestBrowserReducedMotion(t *testing.T) {
 // comes to its end.
 func TestBrowserWithoutScript(t *testing.T) {
 	b := newTab(t, withPayment, remembering, unlimited)
-	b.script(false)
+	b.Scripts(false)
 	tour(b, func(page string) {
-		said, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.querySelector("main h1").innerText`))
-		if err != nil || said == "" {
-			t.Errorf("%s says %q, %v", page, said, err)
+		said := browsertest.Eval[string](b.Page, `document.querySelector("main h1").innerText`)
+		if said == "" {
+			t.Errorf("%s says %q", page, said)
 		}
 	})
 	b.open("/history")
 	for _, state := range []string{"Approved", "Denied", "Reported"} {
-		b.has(state)
+		b.Has(state)
 	}
-	b.mu.Lock()
-	b.problems = nil // error pages are errors to the browser
-	b.mu.Unlock()
+	b.ForgiveAll() // error pages are errors to the browser
 }

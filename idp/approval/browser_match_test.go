@@ -17,28 +17,30 @@ func TestBrowserNumberMatching(t *testing.T) {
 	for _, script := range []bool{true, false} {
 		t.Run(name(script), func(t *testing.T) {
 			b := newTab(t, withPayment)
-			b.script(script)
+			b.Scripts(script)
 			authReqID, id := b.g.start("alice", url.Values{"match_code": {"07"}, "authorization_details": {payment}})
 			b.signIn("/requests/" + id)
-			b.has("Type the number shown on the other screen")
+			b.Has("Type the number shown on the other screen")
 			b.wait()
-			b.do(chromedp.Click(chromedp.CSS("[data-approve]")), chromedp.Sleep(200*time.Millisecond))
+			b.Click("[data-approve]")
+			b.Do(chromedp.Sleep(200 * time.Millisecond))
 			b.pendingStill(id, "Approve without a number")
-			b.do(typeInto("number", "70"), enter(), chromedp.Sleep(200*time.Millisecond))
+			b.Type("#number", "70")
+			b.enter(script)
 			b.pendingStill(id, "Enter in the field")
 			if !script {
-				b.do(typeInto("number", "70")) // Enter has loaded the page again
+				b.Type("#number", "70") // Enter has loaded the page again
 			}
-			b.shoot("match-" + name(script))
+			b.Shoot("match-" + name(script))
 			b.wait()
-			b.press("[data-approve]")
-			b.has("You have 2 more tries")
-			b.forgive("422")
-			b.shoot("match-wrong-" + name(script))
-			b.do(typeInto("number", "07"))
+			b.Press("[data-approve]")
+			b.Has("You have 2 more tries")
+			b.Forgive("422")
+			b.Shoot("match-wrong-" + name(script))
+			b.Type("#number", "07")
 			b.wait()
-			b.press("[data-approve]")
-			b.has("Approved")
+			b.Press("[data-approve]")
+			b.Has("Approved")
 			status, _ := b.g.redeem(authReqID)
 			if status != http.StatusOK {
 				t.Errorf("token endpoint: %d", status)
@@ -52,12 +54,12 @@ func TestBrowserNumberThreeTimesWrong(t *testing.T) {
 	_, id := b.g.match("alice", "07")
 	b.signIn("/requests/" + id)
 	for range 3 {
-		b.do(typeInto("number", "70"))
+		b.Type("#number", "70")
 		b.wait()
-		b.press("[data-approve]")
-		b.forgive("422")
+		b.Press("[data-approve]")
+		b.Forgive("422")
 	}
-	b.has("A wrong number was typed three times")
+	b.Has("A wrong number was typed three times")
 	if b.g.state("alice", id) != provider.StateDenied {
 		t.Errorf("state: %s", b.g.state("alice", id))
 	}
@@ -68,17 +70,17 @@ func TestBrowserReport(t *testing.T) {
 	for _, script := range []bool{true, false} {
 		t.Run(name(script), func(t *testing.T) {
 			b := newTab(t)
-			b.script(script)
+			b.Scripts(script)
 			_, id := b.g.match("alice", "07") // the number is not needed for that
 			b.signIn("/requests/" + id)
-			b.press(`[value="report"]`)
-			b.has("Reported and blocked")
-			b.shoot("reported-" + name(script))
-			b.press(`a[href="/blocked"]`)
-			b.has("Example Bank")
-			b.shoot("blocked-" + name(script))
-			b.press(`main form button`)
-			b.has("Nobody is blocked")
+			b.Press(`[value="report"]`)
+			b.Has("Reported and blocked")
+			b.Shoot("reported-" + name(script))
+			b.Press(`a[href="/blocked"]`)
+			b.Has("Example Bank")
+			b.Shoot("blocked-" + name(script))
+			b.Press(`main form button`)
+			b.Has("Nobody is blocked")
 			b.g.ask("alice", "Sign in at counter 7")
 		})
 	}

@@ -13,16 +13,17 @@ import (
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/caddyciba/gateway/caddyciba/browsertest"
 	"github.com/caddyciba/gateway/idp/approval/webpush/pushtest"
 )
 
 // allow sets the permission of the page to show notifications.
 func (b *tab) allow(setting cdpbrowser.PermissionSetting) {
 	b.t.Helper()
-	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+	b.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, cdpbrowser.SetPermission, cdpbrowser.SetPermissionParams{
 			Permission: &cdpbrowser.PermissionDescriptor{Name: "notifications"}, Setting: setting, Origin: b.url,
-			BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID,
+			BrowserContextID: chromedp.FromContext(b.Context()).BrowserContextID,
 		})
 		return err
 	}))
@@ -37,7 +38,7 @@ func (b *tab) stubPush(s *pushtest.Browser) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.do(call(cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: fmt.Sprintf(`
+	b.Do(browsertest.Call(cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: fmt.Sprintf(`
 		if (window.PushManager) {
 			const known = %s;
 			const load = () => {
@@ -68,20 +69,20 @@ func TestBrowserNotifications(t *testing.T) {
 	b.allow(cdpbrowser.PermissionSettingGranted)
 	b.signIn("/")
 	b.installed()
-	b.has("Switch on notifications")
-	b.shoot("list-offer")
-	b.press(".offer a")
-	b.has("Switch on for this device")
-	b.shoot("notifications-off")
-	b.press("[data-push-start]")
-	b.has("This device gets notifications.")
-	b.has("(this device)")
+	b.Has("Switch on notifications")
+	b.Shoot("list-offer")
+	b.Press(".offer a")
+	b.Has("Switch on for this device")
+	b.Shoot("notifications-off")
+	b.Press("[data-push-start]")
+	b.Has("This device gets notifications.")
+	b.Has("(this device)")
 	for _, other := range []string{"Switch on for this device", "does not allow", "cannot show", "could not be"} {
-		if strings.Contains(b.text(), other) {
+		if strings.Contains(b.Text(), other) {
 			t.Errorf("the page also says %q", other)
 		}
 	}
-	b.shoot("notifications-on")
+	b.Shoot("notifications-on")
 	err := b.g.app.cfg.Push.Send(t.Context(), "sub-alice", time.Now().Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
@@ -89,11 +90,11 @@ func TestBrowserNotifications(t *testing.T) {
 	if m := <-push.Received; m.Browser != device || m.Text != `{"waiting":true}` {
 		t.Errorf("the device got %+v", m)
 	}
-	b.press("[data-push-id] button")
-	b.has("Switch on for this device")
-	ended, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`sessionStorage.getItem("push") === null`))
-	if err != nil || !ended {
-		t.Errorf("the browser's subscription has not ended: %v", err)
+	b.Press("[data-push-id] button")
+	b.Has("Switch on for this device")
+	ended := browsertest.Eval[bool](b.Page, `sessionStorage.getItem("push") === null`)
+	if !ended {
+		t.Errorf("the browser's subscription has not ended")
 	}
 	devices, err := b.g.app.cfg.Push.Devices(t.Context(), "sub-alice")
 	if err != nil || len(devices) != 0 {
@@ -107,6 +108,6 @@ func TestBrowserNotificationsDenied(t *testing.T) {
 	b := newTab(t, withPush(t, push))
 	b.allow(cdpbrowser.PermissionSettingDenied)
 	b.signIn("/notifications")
-	b.has("does not allow notifications")
-	b.shoot("notifications-denied")
+	b.Has("does not allow notifications")
+	b.Shoot("notifications-denied")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
+	"github.com/caddyciba/gateway/caddyciba/browsertest"
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
@@ -22,7 +23,7 @@ func newPasskeyTab(t *testing.T, change ...func(*provider.Config, *Config)) *tab
 		c.PublicURL = strings.Replace(c.PublicURL, "127.0.0.1", "localhost", 1)
 	}}, change...)...)
 	b.url = strings.Replace(b.url, "127.0.0.1", "localhost", 1)
-	b.do(call(webauthn.Enable, webauthn.EnableParams{}), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+	b.Do(browsertest.Call(webauthn.Enable, webauthn.EnableParams{}), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, webauthn.AddVirtualAuthenticator, webauthn.AddVirtualAuthenticatorParams{
 			Options: &webauthn.VirtualAuthenticatorOptions{
 				Protocol: webauthn.AuthenticatorProtocolCtap2, Transport: webauthn.AuthenticatorTransportInternal,
@@ -37,15 +38,15 @@ func newPasskeyTab(t *testing.T, change ...func(*provider.Config, *Config)) *tab
 // signedInBy waits until alice is signed in, in some way.
 func (b *tab) signedInBy(m method) {
 	b.t.Helper()
-	for range 100 {
-		all, err := b.g.app.sessionsOf(b.ctx, "sub-alice")
+	for range 600 {
+		all, err := b.g.app.sessionsOf(b.Context(), "sub-alice")
 		if err != nil {
 			b.t.Fatal(err)
 		}
 		if len(all) == 1 && all[0].data.Method == m {
 			return
 		}
-		b.do(chromedp.Sleep(50 * time.Millisecond))
+		b.Do(chromedp.Sleep(50 * time.Millisecond))
 	}
 	b.t.Fatalf("nobody signed in by %s", m)
 }
@@ -58,28 +59,28 @@ func TestBrowserPasskey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.do(chromedp.Navigate(b.g.app.EnrollURL(token)))
-	b.has("Set up your approvals")
-	b.press(".primary")
-	b.has("Alice Liddell")
-	b.shoot("enroll")
-	b.press("[data-passkey-start]")
-	b.has("Write these codes down")
-	b.press(".primary")
-	b.has("Nothing to approve")
-	b.do(chromedp.Click(chromedp.CSS(".who-am-i button")))
+	b.Open(b.g.app.EnrollURL(token))
+	b.Has("Set up your approvals")
+	b.Press(".primary")
+	b.Has("Alice Liddell")
+	b.Shoot("enroll")
+	b.Press("[data-passkey-start]")
+	b.Has("Write these codes down")
+	b.Press(".primary")
+	b.Has("Nothing to approve")
+	b.Click(".who-am-i button")
 	// The browser offers the passkey by itself (conditional mediation), and the person
 	// at hand takes it.
 	b.signedInBy(methodDevicePasskey)
-	b.has("Nothing to approve")
+	b.Has("Nothing to approve")
 
 	authReqID, id := b.g.pay("alice", "Wire to D. Ocean, invoice 4711")
 	b.open("/requests/" + id)
 	b.wait()
-	b.do(chromedp.Click(chromedp.CSS(`input[value="profile"]`)))
-	b.shoot("request-passkey")
-	b.press("[data-passkey-start]")
-	b.has("Approved")
+	b.Click(`input[value="profile"]`)
+	b.Shoot("request-passkey")
+	b.Press("[data-passkey-start]")
+	b.Has("Approved")
 	status, tokens := b.g.redeem(authReqID)
 	if status != http.StatusOK || tokens["scope"] != "openid "+testScope {
 		t.Fatalf("tokens: %d, %v", status, tokens["scope"])

@@ -5,16 +5,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/caddyciba/gateway/idp/provider"
 )
 
 // enterCode sends the code of the authenticator app after the password.
 func (b *tab) enterCode(code string) {
 	b.t.Helper()
-	b.do(typeInto("code", code))
-	b.press(".primary")
+	b.Type("#code", code)
+	b.Press(".primary")
 }
 
 // Password and code in a real browser: a code that was used is refused, to sign in and
@@ -26,33 +24,33 @@ func TestBrowserTOTP(t *testing.T) {
 	used := b.g.code(seed, 0)
 	b.signIn("/sign-in")
 	b.enterCode(used)
-	b.has("Nothing to approve")
+	b.Has("Nothing to approve")
 
-	b.do(chromedp.Click(chromedp.CSS(".who-am-i button")))
-	b.has("Sign in")
+	b.Press(".who-am-i button")
+	b.Has("Sign in")
 	b.signIn("/sign-in")
 	b.enterCode(used)
-	b.has("The code is not right")
-	b.forgive("401")
+	b.Has("The code is not right")
+	b.Forgive("401")
 	b.g.clock.advance(30 * time.Second)
 	used = b.g.code(seed, 0)
 	b.enterCode(used)
-	b.has("Nothing to approve")
+	b.Has("Nothing to approve")
 
 	b.g.clock.advance(time.Second)
 	authReqID, id := b.g.ask("alice", "Invoice 4711")
 	b.open("/requests/" + id)
 	b.wait()
-	b.press(".approve, .primary")
+	b.Press(".approve, .primary")
 	b.confirmWith(used)
-	b.has("not right")
-	b.forgive("401")
+	b.Has("not right")
+	b.Forgive("401")
 	if b.g.state("alice", id) != provider.StatePending {
 		t.Fatalf("a used code has made it %s", b.g.state("alice", id))
 	}
 	b.g.clock.advance(30 * time.Second)
 	b.confirmWith(b.g.code(seed, 0))
-	b.has("Approved")
+	b.Has("Approved")
 	status, tokens := b.g.redeem(authReqID)
 	if status != http.StatusOK {
 		t.Fatalf("tokens: %d, %v", status, tokens)
@@ -66,6 +64,7 @@ func TestBrowserTOTP(t *testing.T) {
 func (b *tab) confirmWith(code string) {
 	b.t.Helper()
 	b.wait()
-	b.do(typeInto("password", testPassword), typeInto("code", code))
-	b.press(".primary")
+	b.Type("#password", testPassword)
+	b.Type("#code", code)
+	b.Press(".primary")
 }

@@ -5,8 +5,6 @@ import (
 	"os"
 	"testing"
 	"time"
-
-	"github.com/chromedp/chromedp"
 )
 
 // TestFactorScreenshots writes pictures of the pages about signing in into the folder
@@ -23,11 +21,11 @@ func TestFactorScreenshots(t *testing.T) {
 			}{{"phone", 390, 844}, {"desktop", 1280, 800}} {
 				t.Run(lang+"/"+scheme+"/"+size.name, func(t *testing.T) {
 					b := newPasskeyTab(t, withPayment, withClasses)
-					b.do(speak(lang), media("prefers-color-scheme", scheme), b.viewport(size.width, size.height))
-					shootFactors(b, func(page string) { b.shoot(page + "-" + size.name + "-" + scheme + "-" + lang) })
-					b.mu.Lock()
-					b.problems = nil // error pages are errors to the browser
-					b.mu.Unlock()
+					b.Speak(lang)
+					b.Media("prefers-color-scheme", scheme)
+					b.Viewport(size.width, size.height)
+					shootFactors(b, func(page string) { b.Shoot(page + "-" + size.name + "-" + scheme + "-" + lang) })
+					b.ForgiveAll() // error pages are errors to the browser
 				})
 			}
 		}
@@ -41,16 +39,17 @@ func shootFactors(b *tab, shoot func(page string)) {
 	shoot("recovery")
 	b.open("/enroll#nonsense")
 	shoot("enroll-code")
-	b.press(".primary")
+	b.Press(".primary")
 	shoot("enroll-refused")
 	token, _, err := b.g.app.cfg.Factors.NewLink(context.Background(), "sub-alice", time.Hour)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(b.g.app.EnrollURL(token)))
-	b.press(".primary")
+	b.Open("about:blank")
+	b.Open(b.g.app.EnrollURL(token))
+	b.Press(".primary")
 	shoot("enroll")
-	b.press("[data-passkey-start]")
+	b.Press("[data-passkey-start]")
 	shoot("codes")
 	b.open("/devices")
 	shoot("devices")
@@ -62,12 +61,12 @@ func shootFactors(b *tab, shoot func(page string)) {
 	shoot("request-passkey")
 	b.g.seed("alice")
 	b.open("/devices")
-	b.do(chromedp.Evaluate[chromedp.Void]("scrollTo(0, 500)"))
+	b.Run("scrollTo(0, 500)")
 	shoot("devices-below")
 	b.open("/requests/" + id)
 	b.wait()
 	shoot("request-passkey-or-code")
-	b.press(".other-way")
+	b.Press(".other-way")
 	shoot("confirm-code")
 	b.g.clock.advance(freshProof)
 	b.open("/devices")
