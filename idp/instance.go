@@ -72,7 +72,7 @@ func (in *instance) build(s *settings, to *sink) error {
 		return err
 	}
 	config.Store, config.Users = part, in.users
-	config.Notify, config.OnEvent = in.requested, in.happened
+	config.Notify, config.Notifies, config.OnEvent = in.requested, in.notifies, in.happened
 	config.Logger = in.out.logger()
 	in.out.current.Load().extend(&config, in.out)
 	in.provider, err = provider.New(config)

@@ -16,12 +16,16 @@ const eventPrefix = "ciba_idp_"
 // eventRequested is also what the webhook tells of.
 const eventRequested = eventPrefix + string(provider.EventRequested)
 
-// requested counts and reports a new request, and has its customer notified. The
-// provider calls it in a goroutine of its own, so that an event handler does not delay
-// the answer to the client, by which somebody who exists could be told from somebody
-// who does not.
+// notifies reports whether there is anybody to tell of new requests.
+func (in *instance) notifies() bool {
+	s := in.out.current.Load()
+	return len(s.notifiers) > 0 || s.events.ShouldEmit(eventRequested)
+}
+
+// requested reports a new request, and has its customer notified. The provider calls it
+// in a goroutine of its own, so that an event handler does not delay the answer to the
+// client, by which somebody who exists could be told from somebody who does not.
 func (in *instance) requested(ctx context.Context, request *provider.Request) {
-	collectors.requests.WithLabelValues(in.issuer, request.Client.ID).Inc()
 	in.out.emit(eventRequested, func() map[string]any {
 		data := in.describe(request)
 		data["expires"] = request.ExpiresAt.UTC().Format(time.RFC3339)
@@ -34,8 +38,11 @@ func (in *instance) requested(ctx context.Context, request *provider.Request) {
 // once it is written down.
 func (in *instance) happened(_ context.Context, e provider.Event) {
 	switch e.Type {
-	case provider.EventRequested, provider.EventNotified:
-		return // see requested
+	case provider.EventRequested:
+		collectors.requests.WithLabelValues(in.issuer, e.Client).Inc()
+		return // the rest is in requested
+	case provider.EventNotified:
+		return
 	case provider.EventRefused:
 		collectors.refusals.WithLabelValues(in.issuer, e.Client, e.Reason).Inc()
 	case provider.EventApproved, provider.EventDenied:

@@ -254,6 +254,11 @@ type Config struct {
 	// Notify does has no influence on the answer to the client.
 	Notify func(ctx context.Context, r *Request)
 
+	// Notifies, if set, is asked before each call of Notify, by the goroutine that
+	// answers the client, and saves it by false. It must return at once, and not
+	// depend on who is asked. Default: Notify is always called.
+	Notifies func() bool
+
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 

@@ -122,3 +122,20 @@ func TestEventsOfDelivery(t *testing.T) {
 	w.mustApprove(id)
 	expect(provider.EventApproved, provider.EventRedeemed, provider.EventUndelivered, provider.EventRevoked)
 }
+
+// An application that has nobody to tell is not called, and nothing else changes.
+func TestNotifies(t *testing.T) {
+	var told atomic.Int64
+	var wanted atomic.Bool
+	w := newWorld(t, func(c *provider.Config) {
+		c.Notify = func(context.Context, *provider.Request) { told.Add(1) }
+		c.Notifies = wanted.Load
+	})
+	w.start()
+	wanted.Store(true)
+	w.start()
+	w.Close() // waits for what goes on in the background
+	if told.Load() != 1 {
+		t.Errorf("told of %d requests", told.Load())
+	}
+}

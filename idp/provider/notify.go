@@ -74,7 +74,7 @@ func (b *background) close() {
 // answer to the client (CIBA Core 1.0 section 7.3): how long a notification takes,
 // or that there was none, would tell who is a customer.
 func (p *Provider) notify(ctx context.Context, h *heldRequest) {
-	if p.cfg.Notify == nil {
+	if p.cfg.Notify == nil || p.cfg.Notifies != nil && !p.cfg.Notifies() {
 		return
 	}
 	p.background.run(ctx, notifyTimeout, func(ctx context.Context) {
