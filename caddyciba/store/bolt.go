@@ -1,13 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -57,8 +55,14 @@ type BoltOptions struct {
 // few milliseconds at most for as many writers as there were lately, so that many
 // callers together are far faster than one, and cost far less. Reads never wait for
 // the disk's answer to a write, nor do relaxed writes, which stay in memory until
-// other writes move, or they are swept; those that expire before that are never
+// the next sweep; those that expire until then, or by the one behind it, are never
 // written at all.
+//
+// Writes move into the database when there are 32768 of them or 32 MiB in the
+// journal, and with every sixth sweep: a record that comes and changes in the
+// meantime moves once, and one that goes does not move. They are kept in memory
+// until the next ones have moved, too. A store that was not closed reads its journal when it
+// is opened, which takes a fraction of a second.
 //
 // Ids that are close to each other lie in the same pages of the file: a caller
 // that begins ids with the time saves much of the work.
@@ -123,94 +127,6 @@ func OpenBolt(path string, o BoltOptions) (*Bolt, error) {
 	b.writes.init()
 	go b.write(o.SweepInterval)
 	return b, nil
-}
-
-func openBoltFile(path string, lockTimeout time.Duration) (*bbolt.DB, error) {
-	dir := filepath.Dir(path)
-	err := os.MkdirAll(dir, 0o700)
-	if err != nil {
-		return nil, err
-	}
-	_, err = os.Stat(path)
-	isNew := errors.Is(err, os.ErrNotExist)
-	var db *bbolt.DB
-	err = guarded(func() (err error) {
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout: lockTimeout,
-			// The hash map finds a free page in constant time however
-			// fragmented the file has become.
-			FreelistType: bbolt.FreelistMapType,
-			NoStatistics: true,
-		})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if isNew {
-		err = syncDirs(dir)
-		if err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
-	}
-	return db, nil
-}
-
-// syncDirs makes the new file's name durable, and that of its directory, which
-// may be new as well. Without it a power cut could take a file away whose
-// content had been written with all care.
-func syncDirs(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // has no such call
-	}
-	for _, name := range []string{dir, filepath.Dir(dir)} {
-		d, err := os.Open(name)
-		if errors.Is(err, os.ErrPermission) {
-			continue // not ours, hence not new
-		}
-		if err != nil {
-			return err
-		}
-		err = errors.Join(d.Sync(), d.Close())
-		if err != nil {
-			return fmt.Errorf("making the new file durable: %w", err)
-		}
-	}
-	return nil
-}
-
-// prepare makes the buckets of a new file, and refuses a file that is not a
-// store or that a later format wrote.
-func (b *Bolt) prepare() error {
-	var err error
-	b.file, err = os.Stat(b.path)
-	if err != nil {
-		return err
-	}
-	return guarded(func() error { return b.db.Update(prepareBuckets) })
-}
-
-func prepareBuckets(tx *bbolt.Tx) error {
-	meta := tx.Bucket(metaBucket)
-	if meta != nil {
-		got := meta.Get(formatKey)
-		if !bytes.Equal(got, formatValue) {
-			return fmt.Errorf("the file has format %q, this program writes format %q", got, formatValue)
-		}
-	} else if first, _ := tx.Cursor().First(); first != nil {
-		return errors.New("the file belongs to another program")
-	}
-	for _, name := range [][]byte{metaBucket, recordBucket, indexBucket, expiryBucket} {
-		_, err := tx.CreateBucketIfNotExists(name)
-		if err != nil {
-			return err
-		}
-	}
-	if meta == nil {
-		epoch := newEpoch()
-		return errors.Join(tx.Bucket(metaBucket).Put(formatKey, formatValue), tx.Bucket(metaBucket).Put(epochKey, epoch[:]))
-	}
-	return nil
 }
 
 // recover opens the journal and moves what a crash has left there into the

@@ -26,7 +26,7 @@ const (
 	journalPage    = 4096
 	journalHeader  = len(journalMark) + crc32.Size + epochSize + 8 + 4
 	journalGrowth  = 512 << 10
-	journalMost    = 16 << 20 // that is kept between epochs
+	journalMost    = foldBytes // that is kept between epochs
 	journalMostBuf = 1 << 20
 	epochSize      = 16
 )

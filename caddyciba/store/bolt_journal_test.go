@@ -269,7 +269,7 @@ func TestDatabaseRefusesWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	frames(t, b, 3)
-	b.sweep()
+	b.sweep(true)
 	err = b.Ping(ctx)
 	if err == nil {
 		t.Error("Ping says that all is well")
@@ -282,7 +282,7 @@ func TestDatabaseRefusesWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.sweep()
+	b.sweep(true)
 	err = b.Ping(ctx)
 	if err != nil || b.recent.firm() != 0 {
 		t.Errorf("Ping: %v; %d changes have not moved", err, b.recent.firm())
@@ -322,9 +322,12 @@ func TestBoltBehavesLikeMemory(t *testing.T) {
 			err, want = b.Delete(t.Context(), "k", id, r.Version), m.Delete(t.Context(), "k", id, r.Version)
 		case 4:
 			now = now.Add(time.Second)
-			if random.IntN(2) == 0 {
-				b.sweep()
-			} else {
+			switch random.IntN(3) {
+			case 0:
+				b.sweep(true)
+			case 1:
+				b.sweep(false)
+			case 2:
 				fold(t, b)
 			}
 		}

@@ -3,19 +3,20 @@ package store
 import (
 	"hash/crc32"
 	"time"
-
-	"go.etcd.io/bbolt"
 )
 
 // boltChange is what a write makes of a record. It is not changed any more once
-// it is made, but for relaxed, which belongs to boltRecent. Many of them are in
-// memory, so it consists of few pieces.
+// it is made, but for what belongs to boltRecent. Many of them are in memory, so it
+// consists of few pieces.
 type boltChange struct {
 	name     string // the key
 	kind, id string // parts of it
 	state    stored // behind the write
 	value    []byte // state, encoded; nil if the record is gone
-	relaxed  bool   // neither the journal nor the database needs to have it
+
+	// Of boltRecent:
+	relaxed bool           // neither the journal nor the database needs to have it
+	places  []indexedPlace // one for each index entry
 }
 
 func newBoltChange(kind, id string) *boltChange {
@@ -56,7 +57,7 @@ const (
 
 // boltOp is one write on its way to the file. The caller prepares all of it
 // that does not depend on the file; from then on it belongs to the writer
-// until done is closed.
+// until done has a value.
 type boltOp struct {
 	what    opKind
 	version uint64 // that the stored record must have; for opDelete 0 is any
@@ -64,26 +65,26 @@ type boltOp struct {
 
 	before []Index // index entries that the record had before the write
 	err    error
-	done   chan struct{}
+	done   chan struct{} // has room for one value; made by boltQueue
 }
 
 func newBoltPut(what opKind, r *Record, version uint64) *boltOp {
 	c := newBoltChange(r.Kind, r.ID)
 	c.state = stored{version: version, expires: toMillis(r.Expires), indexes: uniqueIndexes(r.Indexes), data: r.Data}
-	c.value = encodeRecord([]byte(c.name), &c.state)
+	c.value = encodeRecord(c.name, &c.state)
 	c.relaxed = r.Relaxed
 	// The data of the caller stay the caller's.
 	end := len(c.value) - crc32.Size
 	c.state.data = c.value[end-len(r.Data) : end]
-	return &boltOp{what: what, version: version - 1, change: c, done: make(chan struct{})}
+	return &boltOp{what: what, version: version - 1, change: c}
 }
 
 func newBoltDelete(kind, id string, version uint64) *boltOp {
-	return &boltOp{what: opDelete, version: version, change: newBoltChange(kind, id), done: make(chan struct{})}
+	return &boltOp{what: opDelete, version: version, change: newBoltChange(kind, id)}
 }
 
 func newBoltPing() *boltOp {
-	return &boltOp{what: opPing, done: make(chan struct{})}
+	return &boltOp{what: opPing}
 }
 
 // size is about how many bytes the write takes.
@@ -112,84 +113,4 @@ func (op *boltOp) refuse(old *stored, now time.Time) error {
 	default:
 		return nil
 	}
-}
-
-// boltTx is one transaction that moves changes into the database.
-type boltTx struct {
-	records, index, expiry, meta *bbolt.Bucket
-	now                          time.Time
-}
-
-func newBoltTx(tx *bbolt.Tx, now time.Time) *boltTx {
-	return &boltTx{
-		records: tx.Bucket(recordBucket),
-		index:   tx.Bucket(indexBucket),
-		expiry:  tx.Bucket(expiryBucket),
-		meta:    tx.Bucket(metaBucket),
-		now:     now,
-	}
-}
-
-// replace puts the record of a change, or nothing, into the place of what there
-// is, if there may be something. Keys and values are not changed any more, so bbolt
-// may keep them until the transaction ends.
-func (tx *boltTx) replace(c *boltChange, mayExist bool) error {
-	key := []byte(c.name)
-	old, err := &stored{}, error(nil)
-	if mayExist {
-		old, err = decodeRecord(key, tx.records.Get(key))
-	}
-	if err != nil {
-		// There is none, or it was damaged since the change was decided upon.
-		// The index entries of a damaged one then point to nothing of theirs;
-		// List passes over them.
-		old = &stored{}
-	}
-	err = tx.leave(key, missing(old.indexes, c.indexes()))
-	if err != nil {
-		return err
-	}
-	for _, x := range missing(c.indexes(), old.indexes) {
-		err = tx.index.Put(appendIndexKey(nil, c.kind, x, c.id), nil)
-		if err != nil {
-			return err
-		}
-	}
-	err = tx.reschedule(key, old.expires, c.expires())
-	if err != nil {
-		return err
-	}
-	if c.value == nil {
-		return tx.records.Delete(key)
-	}
-	return tx.records.Put(key, c.value)
-}
-
-// reschedule moves the record under key to another place in the expiry bucket.
-func (tx *boltTx) reschedule(key []byte, from, to int64) error {
-	if from == to {
-		return nil
-	}
-	if from != 0 {
-		err := tx.expiry.Delete(appendExpiryKey(nil, from, key))
-		if err != nil {
-			return err
-		}
-	}
-	if to == 0 {
-		return nil
-	}
-	return tx.expiry.Put(appendExpiryKey(nil, to, key), nil)
-}
-
-// leave removes index entries of the record under key.
-func (tx *boltTx) leave(key []byte, entries []Index) error {
-	kind, id := splitKey(key)
-	for _, x := range entries {
-		err := tx.index.Delete(appendIndexKey(nil, kind, x, id))
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

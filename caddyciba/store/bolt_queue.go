@@ -45,6 +45,7 @@ func (q *boltQueue) add(op *boltOp) error {
 		q.mu.Unlock()
 		return ErrClosed
 	}
+	op.done = doneChannels.Get().(chan struct{})
 	q.waiting = append(q.waiting, op)
 	enough := len(q.waiting) >= q.expected
 	q.mu.Unlock()
@@ -225,15 +226,20 @@ func (b *Bolt) do(ctx context.Context, op *boltOp) error {
 	return b.wait(ctx, op)
 }
 
+// doneChannels are for writers to wait at. Nothing is in them, or will be.
+var doneChannels = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+
 // wait waits for the end of a write. If the context ends first, the write is
 // withdrawn, or left to its fate if it has begun.
 func (b *Bolt) wait(ctx context.Context, op *boltOp) error {
 	select {
 	case <-op.done:
+		doneChannels.Put(op.done)
 		return b.explain("writing to", op.err)
 	case <-ctx.Done():
 	}
 	if b.writes.withdraw(op) {
+		doneChannels.Put(op.done)
 		return fmt.Errorf("waiting to write to store %s: %w", b.path, ctx.Err())
 	}
 	select {

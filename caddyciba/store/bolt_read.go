@@ -20,17 +20,22 @@ func (b *Bolt) Get(ctx context.Context, kind, id string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := kind + "\x00" + id
-	c := b.recent.get(name)
+	key := appendKey(make([]byte, 0, maxKey), kind, id)
+	c := b.recent.get(key)
 	if c != nil {
 		return c.found(kind, id, b.now())
 	}
-	if !b.filter.Load().mayHaveName(name) {
+	if !b.filter.Load().mayHave(key) {
 		return nil, ErrNotFound
 	}
-	key := []byte(name)
+	return b.load(kind, id)
+}
+
+// load returns a record from the database.
+func (b *Bolt) load(kind, id string) (*Record, error) {
+	key := appendKey(nil, kind, id)
 	var found *Record
-	err = b.view(func(tx *bbolt.Tx) error {
+	err := b.view(func(tx *bbolt.Tx) error {
 		s, err := decodeRecord(key, tx.Bucket(recordBucket).Get(key))
 		if err != nil {
 			return err
@@ -67,25 +72,34 @@ func (b *Bolt) List(ctx context.Context, kind string, index Index, after string,
 	if err != nil {
 		return nil, err
 	}
-	prefix := appendIndexKey(nil, kind, index, "")
-	l := boltList{kind: kind, index: index, limit: limit, now: b.now()}
+	l := boltList{kind: kind, index: index, after: after, limit: limit, now: b.now()}
 	// This comes before the transaction: what moves into the database in the
 	// meantime is then in both, instead of in neither.
-	l.added, l.recent = b.recent.listed(prefix, after)
-	if !b.filter.Load().mayHave(prefix) {
-		l.addBefore("")
-		return l.page, nil
+	l.added, l.recent = b.recent.listed(indexKey{kind, index}, after)
+	prefix := appendIndexKey(make([]byte, 0, maxIndexPrefix), kind, index, "")
+	if b.filter.Load().mayHave(prefix) {
+		err = b.list(ctx, &l)
+		if err != nil {
+			return nil, err
+		}
 	}
-	err = b.view(func(tx *bbolt.Tx) error {
+	l.addBefore("")
+	return l.page, nil
+}
+
+// list adds to a page what the database has for it.
+func (b *Bolt) list(ctx context.Context, l *boltList) error {
+	return b.view(func(tx *bbolt.Tx) error {
 		l.records = tx.Bucket(recordBucket)
 		cursor := tx.Bucket(indexBucket).Cursor()
-		for k, _ := cursor.Seek(append(slices.Clone(prefix), after...)); bytes.HasPrefix(k, prefix) && !l.full(); k, _ = cursor.Next() {
+		prefix := appendIndexKey(nil, l.kind, l.index, "")
+		for k, _ := cursor.Seek(appendIndexKey(nil, l.kind, l.index, l.after)); bytes.HasPrefix(k, prefix) && !l.full(); k, _ = cursor.Next() {
 			err := live(ctx)
 			if err != nil {
 				return err
 			}
 			id := string(k[len(prefix):])
-			if id == after {
+			if id == l.after {
 				continue
 			}
 			l.addBefore(id)
@@ -94,13 +108,8 @@ func (b *Bolt) List(ctx context.Context, kind string, index Index, after string,
 				return err
 			}
 		}
-		l.addBefore("")
 		return live(ctx)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return l.page, nil
 }
 
 // boltList puts one page together from the recent changes and the database.
@@ -109,6 +118,7 @@ type boltList struct {
 	records *bbolt.Bucket
 	kind    string
 	index   Index
+	after   string
 	limit   int
 	now     time.Time
 
@@ -141,7 +151,7 @@ func (l *boltList) addStored(id string) error {
 		return nil
 	}
 	key := appendKey(make([]byte, 0, maxKey), l.kind, id)
-	c := l.recent.get(string(key))
+	c := l.recent.get(key)
 	if c != nil {
 		if slices.Contains(c.indexes(), l.index) {
 			r, err := c.found(l.kind, id, l.now)

@@ -24,9 +24,27 @@ type boltRecent struct {
 
 // generation is a set of changes, one for each record.
 type generation struct {
-	changes map[string]*boltChange            // by name
-	indexed map[string]map[string]*boltChange // by key in the index bucket without id, then by id
-	firm    int                               // how many of them are not relaxed
+	changes map[string]*boltChange     // by name
+	indexed map[indexKey]*indexedPlace // the first of those with the index entry
+	firm    int                        // how many of them are not relaxed
+}
+
+// indexKey is an index entry of records of a kind.
+type indexKey struct {
+	kind  string
+	entry Index
+}
+
+// indexedPlace is the place of a change among those of a generation that carry the
+// same index entry. They hang together in no order: most entries have one change or
+// two, and to add and to remove one costs the same however many there are.
+type indexedPlace struct {
+	of         *boltChange
+	prev, next *indexedPlace
+}
+
+func newGeneration(size int) generation {
+	return generation{changes: make(map[string]*boltChange, size), indexed: make(map[indexKey]*indexedPlace)}
 }
 
 // add puts a change on top of what there is.
@@ -37,42 +55,73 @@ func (g *generation) add(c *boltChange) {
 		// must move.
 		c.relaxed = false
 	}
+	if before != nil {
+		g.leave(before)
+	}
 	g.put(c)
 }
 
+// put adds a change of a record that has none.
 func (g *generation) put(c *boltChange) {
 	if g.changes == nil {
-		g.changes = make(map[string]*boltChange)
-		g.indexed = make(map[string]map[string]*boltChange)
-	}
-	before := g.changes[c.name]
-	if before != nil {
-		g.leave(before)
+		*g = newGeneration(0)
 	}
 	if !c.relaxed {
 		g.firm++
 	}
 	g.changes[c.name] = c
-	for _, x := range c.indexes() {
-		prefix := string(appendIndexKey(nil, c.kind, x, ""))
-		if g.indexed[prefix] == nil {
-			g.indexed[prefix] = make(map[string]*boltChange)
+	if len(c.places) == 0 && len(c.indexes()) > 0 {
+		c.places = make([]indexedPlace, len(c.indexes()))
+	}
+	for i, x := range c.indexes() {
+		key := indexKey{c.kind, x}
+		first := g.indexed[key]
+		c.places[i] = indexedPlace{of: c, next: first}
+		if first != nil {
+			first.prev = &c.places[i]
 		}
-		g.indexed[prefix][c.id] = c
+		g.indexed[key] = &c.places[i]
 	}
 }
 
+// remove takes a change out.
+func (g *generation) remove(c *boltChange) {
+	g.leave(c)
+	delete(g.changes, c.name)
+}
+
+// leave takes a change out of all but the changes by name.
 func (g *generation) leave(c *boltChange) {
 	if !c.relaxed {
 		g.firm--
 	}
-	for _, x := range c.indexes() {
-		prefix := string(appendIndexKey(nil, c.kind, x, ""))
-		delete(g.indexed[prefix], c.id)
-		if len(g.indexed[prefix]) == 0 {
-			delete(g.indexed, prefix)
+	for i, x := range c.indexes() {
+		place := &c.places[i]
+		if place.next != nil {
+			place.next.prev = place.prev
+		}
+		switch {
+		case place.prev != nil:
+			place.prev.next = place.next
+		case place.next != nil:
+			g.indexed[indexKey{c.kind, x}] = place.next
+		default:
+			delete(g.indexed, indexKey{c.kind, x})
+		}
+		*place = indexedPlace{}
+	}
+}
+
+// with returns the changes that carry an index entry and have an id behind the given
+// one.
+func (g *generation) with(key indexKey, after string) []*boltChange {
+	var found []*boltChange
+	for place := g.indexed[key]; place != nil; place = place.next {
+		if place.of.id > after {
+			found = append(found, place.of)
 		}
 	}
+	return found
 }
 
 // add makes changes visible.
@@ -85,26 +134,27 @@ func (r *boltRecent) add(changes ...*boltChange) {
 }
 
 // get returns the last change of a record, or nil if it is not at hand.
-func (r *boltRecent) get(name string) *boltChange {
+func (r *boltRecent) get(name []byte) *boltChange {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return firstOf(name, r.fresh.changes, r.moving.changes, r.moved)
 }
 
-// firstOf returns what the first of the maps that knows the record says of it.
-func firstOf(name string, maps ...map[string]*boltChange) *boltChange {
-	for _, m := range maps {
-		c := m[name]
-		if c != nil {
-			return c
-		}
+// firstOf returns what the first of three maps that knows the record says of it.
+func firstOf(name []byte, a, b, c map[string]*boltChange) *boltChange {
+	found := a[string(name)]
+	if found == nil {
+		found = b[string(name)]
 	}
-	return nil
+	if found == nil {
+		found = c[string(name)]
+	}
+	return found
 }
 
 // recentView is the recent changes as somebody sees them who begins to read the
 // database after them. It keeps what moves into the database in the meantime, of
-// which a transaction that has begun knows nothing.
+// which a transaction that has begun knows nothing, and knows what is newer.
 type recentView struct {
 	of                   *boltRecent
 	fresh, moving, moved map[string]*boltChange
@@ -112,16 +162,11 @@ type recentView struct {
 
 // listed returns the changes that carry an index entry, ordered by id, behind one
 // of them, and a view of all others.
-func (r *boltRecent) listed(prefix []byte, after string) ([]*boltChange, recentView) {
+func (r *boltRecent) listed(key indexKey, after string) ([]*boltChange, recentView) {
 	r.mu.RLock()
-	var found []*boltChange
-	for id, c := range r.fresh.indexed[string(prefix)] {
-		if id > after {
-			found = append(found, c)
-		}
-	}
-	for id, c := range r.moving.indexed[string(prefix)] {
-		if id > after && r.fresh.changes[c.name] == nil {
+	found := r.fresh.with(key, after)
+	for _, c := range r.moving.with(key, after) {
+		if r.fresh.changes[c.name] == nil {
 			found = append(found, c)
 		}
 	}
@@ -132,10 +177,14 @@ func (r *boltRecent) listed(prefix []byte, after string) ([]*boltChange, recentV
 }
 
 // get returns the last change of a record, or nil if it is not at hand.
-func (v recentView) get(name string) *boltChange {
+func (v recentView) get(name []byte) *boltChange {
 	v.of.mu.RLock()
 	defer v.of.mu.RUnlock()
-	return firstOf(name, v.fresh, v.moving, v.moved)
+	c := v.of.fresh.changes[string(name)]
+	if c == nil {
+		c = firstOf(name, v.fresh, v.moving, v.moved)
+	}
+	return c
 }
 
 // firm returns how many changes the journal has and the database has not.
@@ -153,21 +202,54 @@ func (r *boltRecent) firm() int {
 func (r *boltRecent) beginMove(now, stay time.Time, inDatabase func(name string) bool) []*boltChange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := r.fresh.changes
-	r.fresh, r.moving = generation{}, generation{}
-	due := make([]*boltChange, 0, len(all))
-	for _, c := range all {
+	r.moving = r.fresh
+	r.fresh = newGeneration(len(r.moving.changes))
+	due := make([]*boltChange, 0, len(r.moving.changes))
+	for _, c := range r.moving.changes {
 		switch {
 		case c.gone(now) && !inDatabase(c.name):
+			r.moving.remove(c)
 		case c.relaxed && !c.gone(now) && c.gone(stay):
+			r.moving.remove(c)
 			r.fresh.put(c)
 		default:
-			r.moving.put(c)
 			due = append(due, c)
 		}
 	}
 	slices.SortFunc(due, func(a, b *boltChange) int { return strings.Compare(a.name, b.name) })
 	return due
+}
+
+// tidy forgets relaxed changes that are gone and that inDatabase has never heard of,
+// and returns those that do not expire before the given time.
+func (r *boltRecent) tidy(now, stay time.Time, inDatabase func(name string) bool) []*boltChange {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lasting []*boltChange
+	for _, c := range r.fresh.changes {
+		switch {
+		case !c.relaxed:
+		case c.gone(now) && !inDatabase(c.name):
+			r.fresh.remove(c)
+		case !c.gone(stay):
+			lasting = append(lasting, c)
+		}
+	}
+	return lasting
+}
+
+// journaled says that the journal has changes that were relaxed: of each of these
+// records the last change must move.
+func (r *boltRecent) journaled(changes []*boltChange) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range changes {
+		last := r.fresh.changes[c.name]
+		if last != nil && last.relaxed {
+			last.relaxed = false
+			r.fresh.firm++
+		}
+	}
 }
 
 // endMove says that the database has the changes. Views keep them.

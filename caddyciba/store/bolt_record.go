@@ -34,9 +34,10 @@ var (
 )
 
 const (
-	recordFormat = 1
-	maxKey       = MaxKind + 1 + MaxID
-	expiryPrefix = 8
+	recordFormat   = 1
+	maxKey         = MaxKind + 1 + MaxID
+	maxIndexPrefix = MaxKind + 1 + MaxKind + 1 + MaxIndex + 1
+	expiryPrefix   = 8
 )
 
 func appendKey(b []byte, kind, id string) []byte {
@@ -84,12 +85,13 @@ func (s *stored) record(kind, id string) *Record {
 	}
 }
 
-func encodeRecord(key []byte, s *stored) []byte {
-	size := 1 + 4*binary.MaxVarintLen64 + len(s.data) + crc32.Size
+func encodeRecord(key string, s *stored) []byte {
+	// The key stands in front for as long as the checksum is made.
+	size := len(key) + 1 + 2*binary.MaxVarintLen64 + binary.MaxVarintLen16 + len(s.data) + crc32.Size
 	for _, x := range s.indexes {
 		size += 2*binary.MaxVarintLen16 + len(x.Name) + len(x.Value)
 	}
-	b := make([]byte, 0, size)
+	b := append(make([]byte, 0, size), key...)
 	b = append(b, recordFormat)
 	b = binary.AppendUvarint(b, s.version)
 	b = binary.AppendUvarint(b, uint64(s.expires))
@@ -101,7 +103,8 @@ func encodeRecord(key []byte, s *stored) []byte {
 		b = append(b, x.Value...)
 	}
 	b = append(b, s.data...)
-	return binary.BigEndian.AppendUint32(b, checksum(key, b))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return b[len(key):]
 }
 
 func checksum(key, body []byte) uint32 {

@@ -124,7 +124,7 @@ func TestGoneRecordsDoNotMove(t *testing.T) {
 		t.Errorf("%d records, want the known one alone", n)
 	}
 	wantVersion(t, "expired", b, "known", 0)
-	b.sweep()
+	b.sweep(true)
 	if n := keys(t, b, recordBucket) + keys(t, b, indexBucket) + keys(t, b, expiryBucket); n != 0 {
 		t.Errorf("%d keys after the sweep", n)
 	}
@@ -142,7 +142,7 @@ func TestRelaxedWritesNeedTheDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.sweep()
+	b.sweep(true)
 	err = b.Create(t.Context(), relaxedRecord("second", time.Time{}))
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Create without file: %v", err)
@@ -152,7 +152,7 @@ func TestRelaxedWritesNeedTheDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.sweep()
+	b.sweep(true)
 	err = b.Create(t.Context(), relaxedRecord("second", time.Time{}))
 	if err != nil {
 		t.Errorf("with the file back: %v", err)
@@ -171,12 +171,12 @@ func TestFoldsDuringRelaxedWrites(t *testing.T) {
 	stop := make(chan struct{})
 	var folds, done sync.WaitGroup
 	folds.Go(func() {
-		for {
+		for n := 0; ; n++ {
 			select {
 			case <-stop:
 				return
 			default:
-				b.sweep()
+				b.sweep(n%2 == 0)
 			}
 		}
 	})
@@ -213,5 +213,46 @@ func TestFoldsDuringRelaxedWrites(t *testing.T) {
 	}
 	if n := keys(t, b, recordBucket); n != writers {
 		t.Errorf("%d records, want %d", n, writers)
+	}
+}
+
+// A sweep that moves nothing makes durable what is relaxed and lasts, forgets what is
+// gone, and leaves alone what the database has of a record that was prolonged.
+func TestSweepWithoutFold(t *testing.T) {
+	b := openTestBolt(t)
+	ctx := t.Context()
+	now := time.Now()
+	b.now = func() time.Time { return now }
+	prolonged := relaxedRecord("prolonged", now.Add(time.Second))
+	prolonged.Relaxed = false
+	err := b.Create(ctx, prolonged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys(t, b, recordBucket)
+	prolonged.Expires, prolonged.Relaxed = now.Add(time.Hour), true
+	err = errors.Join(b.Update(ctx, prolonged),
+		b.Create(ctx, relaxedRecord("soon", now.Add(time.Second))), b.Create(ctx, relaxedRecord("later", now.Add(time.Hour))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second)
+	for range 2 { // the first removes what the database has of the prolonged one
+		b.sweep(false)
+	}
+	if n := len(b.recent.fresh.changes); n != 2 || b.recent.firm() != 2 {
+		t.Errorf("%d changes are left, %d of them firm, want 2", n, b.recent.firm())
+	}
+	for what, b := range map[string]*Bolt{"here": b, "after a crash": reopen(t, b)} {
+		for id, version := range map[string]uint64{"prolonged": 2, "soon": 0, "later": 1} {
+			wantVersion(t, what, b, id, version)
+		}
+		page, err := b.List(ctx, "k", journalIndex, "", 10)
+		if err != nil || len(page) != 2 {
+			t.Errorf("%s: listed %d, %v", what, len(page), err)
+		}
+	}
+	if n := keys(t, b, recordBucket); n != 2 {
+		t.Errorf("%d records in the end, want 2", n)
 	}
 }

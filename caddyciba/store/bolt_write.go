@@ -12,16 +12,16 @@ import (
 
 const (
 	// Recent changes move into the database when there are so many of them, or
-	// so many bytes in the journal, and with every sweep.
-	foldChanges = 16384
-	foldBytes   = 16 << 20
+	// so many bytes in the journal, and every so many sweeps. The more of them move
+	// at once, the less each costs, and what changes in the meantime moves once.
+	// Until then they take memory, and time when a store is opened that was not
+	// closed: some milliseconds for each MiB of the journal.
+	foldChanges = 32768
+	foldBytes   = 32 << 20
+	foldSweeps  = 6
 
 	// maxJournal is when no more writes are taken, if they can't.
 	maxJournal = 256 << 20
-
-	// sweepChunk is how many expired records one transaction removes. Writes
-	// that wait get their turn in between.
-	sweepChunk = 256
 )
 
 // write is the goroutine that writes both files. While the disk takes one batch,
@@ -32,6 +32,7 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 	sweep := time.NewTicker(sweepInterval)
 	defer sweep.Stop()
 	var expected expectation
+	sweeps := 0
 	for {
 		sweeping := false
 		select {
@@ -39,6 +40,7 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 			b.writes.gather(expected.writers)
 		case <-sweep.C:
 			sweeping = true
+			sweeps++
 		}
 		for {
 			batch := b.writes.take()
@@ -49,7 +51,7 @@ func (b *Bolt) write(sweepInterval time.Duration) {
 				break
 			}
 			if sweeping {
-				sweeping = b.sweep() && !b.writes.isClosed()
+				sweeping = b.sweep(sweeps%foldSweeps == 0) && !b.writes.isClosed()
 			} else {
 				b.writes.gather(expected.writers)
 			}
@@ -80,7 +82,9 @@ func (b *Bolt) commit(batch []*boltOp) {
 		if op.err == nil && op.change != nil {
 			b.watches.changed(op.change.kind, op.change.id, op.before, op.change.indexes())
 		}
-		close(op.done)
+		if op.done != nil {
+			op.done <- struct{}{}
+		}
 	}
 	// If moving has failed, the next sweep tries again.
 	if b.unfolded == nil && (b.recent.firm() >= foldChanges || b.journal.end >= foldBytes) {
@@ -126,7 +130,7 @@ func (b *Bolt) allow(op *boltOp, now time.Time) error {
 func (b *Bolt) current(next *boltChange) (*stored, error) {
 	c := b.staged[next.name]
 	if c == nil {
-		c = b.recent.get(next.name)
+		c = b.recent.get(appendKey(make([]byte, 0, maxKey), next.kind, next.id))
 	}
 	if c != nil {
 		return c.after(), nil
@@ -229,6 +233,10 @@ func (b *Bolt) move(linger time.Duration) error {
 					return err
 				}
 			}
+			err := t.finish()
+			if err != nil {
+				return err
+			}
 			begun = true
 			return t.meta.Put(epochKey, next[:])
 		})
@@ -261,87 +269,6 @@ func checkFile(path string, opened os.FileInfo) error {
 	}
 	if !os.SameFile(info, opened) {
 		return fmt.Errorf("%s was replaced while it was open", path)
-	}
-	return nil
-}
-
-// sweep moves the recent changes into the database, removes a chunk of expired
-// records, and reports whether there are more.
-func (b *Bolt) sweep() (more bool) {
-	b.writing.Lock()
-	defer b.writing.Unlock()
-	b.unfolded = b.fold(b.linger)
-	if b.unfolded != nil {
-		b.writes.setSwept(b.explain("writing to", b.unfolded))
-		return false
-	}
-	var due [][]byte
-	err := b.view(func(tx *bbolt.Tx) error {
-		due = expiredKeys(tx, b.now())
-		return nil
-	})
-	if err == nil && len(due) > 0 {
-		err = b.checkFiles()
-	}
-	if err == nil && len(due) > 0 {
-		err = guarded(func() error {
-			return b.db.Update(func(tx *bbolt.Tx) error {
-				return newBoltTx(tx, b.now()).remove(due)
-			})
-		})
-	}
-	if err != nil {
-		err = b.explain("removing expired records from", err)
-	}
-	b.writes.setSwept(err)
-	return err == nil && len(due) == sweepChunk
-}
-
-// expiredKeys returns the first keys of the expiry bucket that are due. Only
-// the writer changes the file, so they are still there when it begins to write.
-func expiredKeys(tx *bbolt.Tx, now time.Time) [][]byte {
-	var due [][]byte
-	limit := appendExpiryKey(nil, now.UnixMilli()+1, nil)
-	cursor := tx.Bucket(expiryBucket).Cursor()
-	for k, _ := cursor.First(); k != nil && len(due) < sweepChunk; k, _ = cursor.Next() {
-		if string(k) >= string(limit) {
-			break
-		}
-		due = append(due, slices.Clone(k))
-	}
-	return due
-}
-
-// remove deletes the records that the keys of the expiry bucket point to.
-func (tx *boltTx) remove(due [][]byte) error {
-	for _, k := range due {
-		err := tx.expiry.Delete(k)
-		if err != nil {
-			return err
-		}
-		if len(k) <= expiryPrefix {
-			continue
-		}
-		key := k[expiryPrefix:]
-		s, err := decodeRecord(key, tx.records.Get(key))
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		// A record that cannot be read is removed without its index entries,
-		// which then point to nothing; List passes over them.
-		if err == nil {
-			if !expired(s.expires, tx.now) {
-				continue
-			}
-			err = tx.leave(key, s.indexes)
-			if err != nil {
-				return err
-			}
-		}
-		err = tx.records.Delete(key)
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }
