@@ -2,10 +2,9 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
@@ -35,8 +34,24 @@ const (
 // the decision, and wake nobody who waits for it. It need not outlive a crash, and
 // is gone when there is nothing to remember: then the next poll is a first one.
 type pollRecord struct {
-	Last     int64 `json:"last"`     // Unix milliseconds
-	Interval int64 `json:"interval"` // seconds
+	Last     int64 // Unix milliseconds
+	Interval int64 // seconds
+}
+
+// encodePoll returns the record as it lies in the store: both numbers as varints.
+func encodePoll(p pollRecord) []byte {
+	b := make([]byte, 0, 2*binary.MaxVarintLen64)
+	b = binary.AppendVarint(b, p.Last)
+	return binary.AppendVarint(b, p.Interval)
+}
+
+func decodePoll(data []byte) (pollRecord, error) {
+	d := recordReader{rest: string(data)}
+	p := pollRecord{Last: d.number(), Interval: d.number()}
+	if d.failed || d.rest != "" {
+		return pollRecord{}, errUnreadableRecord
+	}
+	return p, nil
 }
 
 // throttle notes a poll of a pending request, or returns slow_down if the client
@@ -56,8 +71,7 @@ func (p *Provider) throttle(ctx context.Context, h *heldRequest, wish time.Durat
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("reading poll: %w", err))
 	}
-	var poll pollRecord
-	err = json.Unmarshal(stored.Data, &poll)
+	poll, err := decodePoll(stored.Data)
 	if err != nil {
 		return nil, fmt.Errorf("decoding poll: %w", err)
 	}
@@ -87,12 +101,7 @@ func pollError(err error, early bool, interval time.Duration) error {
 }
 
 func newPollRecord(h *heldRequest, last time.Time, interval, wish time.Duration) *store.Record {
-	data := make([]byte, 0, 48)
-	data = append(data, `{"last":`...)
-	data = strconv.AppendInt(data, last.UnixMilli(), 10)
-	data = append(data, `,"interval":`...)
-	data = strconv.AppendInt(data, int64(interval/time.Second), 10)
-	data = append(data, '}')
+	data := encodePoll(pollRecord{Last: last.UnixMilli(), Interval: int64(interval / time.Second)})
 	expires := h.expires().Add(time.Minute)
 	if interval == time.Duration(h.Interval)*time.Second {
 		// The client may poll again before that, and has nothing to answer for.

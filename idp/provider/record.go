@@ -57,41 +57,41 @@ var edges = map[State][]State{
 	StateRedeemed:  {StateRedeemed},
 }
 
-// requestRecord is an authentication request as it lies in the store. Times are
-// Unix milliseconds.
+// requestRecord is an authentication request as it lies in the store, see
+// record_codec.go. Times are Unix milliseconds.
 type requestRecord struct {
-	State          State           `json:"state"`
-	Client         string          `json:"client"`
-	Subject        string          `json:"sub"`
-	Scope          []string        `json:"scope"`
-	Bound          *confirmation   `json:"cnf,omitempty"` // shown at the start
-	Resources      []string        `json:"resources,omitempty"`
-	BindingMessage string          `json:"binding_message,omitempty"`
-	ACRValues      []string        `json:"acr_values,omitempty"`
-	Details        json.RawMessage `json:"authorization_details,omitempty"`
-	MatchCode      string          `json:"match_code,omitempty"`
-	Place          string          `json:"place,omitempty"`
-	Created        int64           `json:"created"`
-	Expires        int64           `json:"expires"`
-	Interval       int64           `json:"interval"`         // seconds
-	Window         int64           `json:"window,omitempty"` // see indexPrompted
+	State          State
+	Client         string
+	Subject        string
+	Scope          []string
+	Bound          *confirmation // shown at the start
+	Resources      []string
+	BindingMessage string
+	ACRValues      []string
+	Details        json.RawMessage
+	MatchCode      string
+	Place          string
+	Created        int64
+	Expires        int64
+	Interval       int64 // seconds
+	Window         int64 // see indexPrompted
 
-	Decided      int64    `json:"decided,omitempty"`
-	Granted      []string `json:"granted,omitempty"`
-	AuthTime     int64    `json:"auth_time,omitempty"` // seconds
-	AMR          []string `json:"amr,omitempty"`
-	ACR          string   `json:"acr,omitempty"`
-	Redeemed     int64    `json:"redeemed,omitempty"`
-	Reported     bool     `json:"reported,omitempty"` // by its user, as none of theirs
-	WrongMatches int      `json:"wrong_matches,omitempty"`
-	Revoked      int64    `json:"revoked,omitempty"`
+	Decided      int64
+	Granted      []string
+	AuthTime     int64 // seconds
+	AMR          []string
+	ACR          string
+	Redeemed     int64
+	Reported     bool // by its user, as none of theirs
+	WrongMatches int
+	Revoked      int64
 
-	Callback  *callbackState `json:"callback,omitempty"`
-	Refresh   *refreshState  `json:"refresh,omitempty"`
-	KeepUntil int64          `json:"keep_until,omitempty"` // for as long as tokens are good
+	Callback  *callbackState
+	Refresh   *refreshState
+	KeepUntil int64 // for as long as tokens are good
 
-	HistoryUntil int64  `json:"history_until,omitempty"` // since it is over, see history.go
-	ClientName   string `json:"client_name,omitempty"`   // as it was shown then
+	HistoryUntil int64  // since it is over, see history.go
+	ClientName   string // as it was shown then
 }
 
 // heldRequest is a request as it was read from the store, with what is needed to
@@ -177,7 +177,7 @@ func (p *Provider) logStep(step string, h *heldRequest) {
 
 func decodeRequest(stored *store.Record) (*heldRequest, error) {
 	h := &heldRequest{id: stored.ID, version: stored.Version}
-	err := json.Unmarshal(stored.Data, &h.requestRecord)
+	err := h.requestRecord.decode(stored.Data)
 	if err != nil {
 		return nil, fmt.Errorf("decoding request: %w", err)
 	}
@@ -186,9 +186,9 @@ func decodeRequest(stored *store.Record) (*heldRequest, error) {
 
 // storeRecord returns the record to write.
 func (h *heldRequest) storeRecord() (*store.Record, error) {
-	data, err := json.Marshal(&h.requestRecord)
+	data, err := h.requestRecord.encode()
 	if err != nil {
-		return nil, fmt.Errorf("encoding request: %w", err)
+		return nil, err
 	}
 	r := &store.Record{
 		Kind:    kindRequest,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddyciba/gateway/caddyciba/store"
+	"github.com/caddyciba/gateway/idp/provider"
 )
 
 // What is wrong with one record does not stop the calls of other clients, nor the
@@ -13,9 +14,13 @@ import (
 func TestUnreadableRecordsAreLeftOut(t *testing.T) {
 	w, calls := pingWorld(t, answerWith(204))
 	slot := w.clock.Now().Add(5*time.Minute).Unix() / 10
-	for id, data := range map[string]string{"-": "{", "--": `{"state":"denied"}`} { // before all others
+	denied, err := provider.StoredInState(provider.StateDenied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, data := range map[string][]byte{"-": []byte("{"), "--": denied} { // before all others
 		err := w.store.Create(t.Context(), &store.Record{
-			Kind: "idp.request", ID: id, Data: []byte(data),
+			Kind: "idp.request", ID: id, Data: data,
 			Indexes: []store.Index{{Name: "outbox", Value: "callback"}, {Name: "expiring", Value: strconv.FormatInt(slot, 10)}},
 		})
 		if err != nil {
