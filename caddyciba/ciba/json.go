@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -27,67 +27,114 @@ func parseObject(data []byte) (object, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("text is not UTF-8")
 	}
-	err := checkNames(data)
-	if err != nil {
-		return nil, err
-	}
 	var o object
-	err = json.Unmarshal(data, &o)
+	err := json.Unmarshal(data, &o)
+	if _, ok := errors.AsType[*json.SyntaxError](err); ok {
+		// The text of the error quotes what was sent.
+		return nil, errors.New("text is not JSON")
+	}
 	if err != nil {
 		return nil, errors.New("value is not a JSON object")
 	}
 	if o == nil {
 		return nil, errors.New("value is null, not a JSON object")
 	}
+	err = checkNames(data)
+	if err != nil {
+		return nil, err
+	}
 	return o, nil
 }
 
-// checkNames walks all tokens of data. Only the structure is judged; the text of
-// a syntax error is dropped because it quotes what was sent.
+// fewNames is how many members an object has whose names are compared one by one.
+const fewNames = 16
+
+// openJSON is an object or array that has not ended.
+type openJSON struct {
+	from int                 // where its names begin
+	many map[string]struct{} // its names, if there are more than a few
+}
+
+// checkNames refuses JSON text with a repeated name, or nested too deeply. The text
+// must be valid: then a string is a name if and only if a colon follows.
 func checkNames(data []byte) error {
-	// scope is what one open bracket contains: names is nil for an array, and in
-	// an object expectName says whether the next string is a name.
-	type scope struct {
-		names      map[string]struct{}
-		expectName bool
-	}
-	var open []scope
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	for {
-		token, err := dec.Token()
-		if errors.Is(err, io.EOF) && len(open) == 0 {
-			return nil
-		}
-		if err != nil {
-			return errors.New("text is not JSON")
-		}
-		if len(open) > 0 {
-			top := &open[len(open)-1]
-			name, isString := token.(string)
-			if top.names != nil && top.expectName && isString {
-				_, repeated := top.names[name]
-				if repeated {
-					return errors.New("a member name occurs twice")
+	var roomOpen [8]openJSON
+	var roomNames [2 * fewNames]string
+	open, names := roomOpen[:0], roomNames[:0]
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '{', '[':
+			open = append(open, openJSON{from: len(names)})
+			if len(open) > maxJSONDepth {
+				return errors.New("text is nested too deeply")
+			}
+		case '}', ']':
+			names = names[:open[len(open)-1].from]
+			open = open[:len(open)-1]
+		case '"':
+			begin := i
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
 				}
-				top.names[name] = struct{}{}
-				top.expectName = false
+			}
+			if !isName(data[i+1:]) {
 				continue
 			}
-			top.expectName = true
-		}
-		switch token {
-		case json.Delim('{'):
-			open = append(open, scope{names: map[string]struct{}{}, expectName: true})
-		case json.Delim('['):
-			open = append(open, scope{})
-		case json.Delim('}'), json.Delim(']'):
-			open = open[:len(open)-1]
-		}
-		if len(open) > maxJSONDepth {
-			return errors.New("text is nested too deeply")
+			name, err := unquote(data[begin : i+1])
+			if err != nil {
+				return err
+			}
+			if open[len(open)-1].has(names, name) {
+				return errors.New("a member name occurs twice")
+			}
+			names = append(names, name)
 		}
 	}
+	return nil
+}
+
+// has reports whether the object has the name already, and takes note of it if
+// comparing would take too long by then.
+func (o *openJSON) has(all []string, name string) bool {
+	names := all[o.from:]
+	if len(names) < fewNames {
+		return slices.Contains(names, name)
+	}
+	if o.many == nil {
+		o.many = make(map[string]struct{}, 2*fewNames)
+		for _, other := range names {
+			o.many[other] = struct{}{}
+		}
+	}
+	_, found := o.many[name]
+	o.many[name] = struct{}{}
+	return found
+}
+
+// isName reports whether the string that ends before rest is a member's name.
+func isName(rest []byte) bool {
+	for _, c := range rest {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c == ':'
+		}
+	}
+	return false
+}
+
+// unquote reads a JSON string of valid text.
+func unquote(raw []byte) (string, error) {
+	if bytes.IndexByte(raw, '\\') < 0 && len(raw) >= 2 && raw[0] == '"' {
+		return string(raw[1 : len(raw)-1]), nil
+	}
+	var s string
+	err := json.Unmarshal(raw, &s)
+	if err != nil {
+		return "", errors.New("value is not a string")
+	}
+	return s, nil
 }
 
 // has reports whether the member is there and is not null. Providers written in
@@ -102,8 +149,7 @@ func (o object) text(name string) (string, error) {
 	if !o.has(name) {
 		return "", nil
 	}
-	var s string
-	err := json.Unmarshal(o[name], &s)
+	s, err := unquote(o[name])
 	if err != nil {
 		return "", fmt.Errorf("%s is not a string", name)
 	}

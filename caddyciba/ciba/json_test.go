@@ -1,10 +1,15 @@
 package ciba
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestParseObject(t *testing.T) {
@@ -81,14 +86,33 @@ func TestDate(t *testing.T) {
 	}
 }
 
+// manyNames returns an object with so many members, of which the last one has the
+// name of the n-th.
+func manyNames(count, n int) string {
+	var b strings.Builder
+	b.WriteString("{")
+	for i := range count - 1 {
+		fmt.Fprintf(&b, `"m%d":{"m%d":1},`, i, i)
+	}
+	fmt.Fprintf(&b, `"m%d":0}`, n)
+	return b.String()
+}
+
 // Whatever is accepted as an object means the same to encoding/json, and no
 // member of it was there twice.
 func FuzzParseObject(f *testing.F) {
-	for _, seed := range []string{`{"a":1,"b":[{"c":null}]}`, `{"a":1,"a":2}`, `{"\u0061":"\ud800"}`, nested(40)} {
+	for _, seed := range []string{`{"a":1,"b":[{"c":null}]}`, `{"a":1,"a":2}`, `{"\u0061":"\ud800"}`, nested(40),
+		` { "a\"b" : "c:\\" , "c:\\" :[{"a":{}},{"a":"a"}],"d":{"\ud800":1,"\ufffd":2}}`, manyNames(40, 41), manyNames(40, 39), manyNames(17, 0), manyNames(16, 15)} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		o, err := parseObject(data)
+		if utf8.Valid(data) && json.Unmarshal(data, new(map[string]any)) == nil && !bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+			want := checkNamesByTokens(data)
+			if (err == nil) != (want == nil) {
+				t.Fatalf("%q: error is %v, want %v", data, err, want)
+			}
+		}
 		if err != nil {
 			return
 		}
@@ -125,4 +149,52 @@ func FuzzParseTokens(f *testing.F) {
 			t.Fatalf("accepted %q", tokens.AccessToken)
 		}
 	})
+}
+
+// checkNamesByTokens is checkNames by encoding/json's own tokens: slow, and what
+// checkNames is compared with.
+func checkNamesByTokens(data []byte) error {
+	// scope is what one open bracket contains: names is nil for an array, and in
+	// an object expectName says whether the next string is a name.
+	type scope struct {
+		names      map[string]struct{}
+		expectName bool
+	}
+	var open []scope
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	for {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) && len(open) == 0 {
+			return nil
+		}
+		if err != nil {
+			return errors.New("text is not JSON")
+		}
+		if len(open) > 0 {
+			top := &open[len(open)-1]
+			name, isString := token.(string)
+			if top.names != nil && top.expectName && isString {
+				_, repeated := top.names[name]
+				if repeated {
+					return errors.New("a member name occurs twice")
+				}
+				top.names[name] = struct{}{}
+				top.expectName = false
+				continue
+			}
+			top.expectName = true
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, scope{names: map[string]struct{}{}, expectName: true})
+		case json.Delim('['):
+			open = append(open, scope{})
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+		if len(open) > maxJSONDepth {
+			return errors.New("text is nested too deeply")
+		}
+	}
 }
