@@ -83,7 +83,7 @@ func (h *Handler) nextFor(r *http.Request, next caddyhttp.Handler) stepup.Next {
 		// leaves it with its token when it has been sent.
 		before := *r
 		defer func() { *r = before }()
-		approved = approved.WithContext(context.WithValue(approved.Context(), approvedKey{}, h.ownHeaders()))
+		approved = approved.WithContext(context.WithValue(approved.Context(), approvedKey{}, h.own))
 		*r = *approved
 		return next.ServeHTTP(w, r)
 	}

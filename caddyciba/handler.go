@@ -157,7 +157,9 @@ type Handler struct {
 	// caller and customer on this route, which are then passed on with its token,
 	// without a question and as ordinary requests. It needs callers who are
 	// authenticated, and a customer who is known without the request. The message
-	// cannot show fields of a body, as it would be about one request. Approvals
+	// cannot show fields of a body, as it would be about one request. Bodies of
+	// covered requests are not read, so `when` cannot read them either; forms alone
+	// are, up to `max_body`, for a field that names another method. Approvals
 	// are remembered by each node for itself, and not across restarts; none is
 	// used longer than its access token is good. Default: an approval covers one
 	// request. Maximum: 24h.
@@ -255,6 +257,9 @@ type Handler struct {
 	pooled *pooledGate
 	route  *stepup.Route
 
+	// own are the headers that nobody but the gate may set, on any path.
+	own []string
+
 	// customer is known without the request where approvals cover later ones.
 	customer *template
 }
@@ -276,6 +281,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	h.own = h.ownHeaders()
 	h.route, err = h.buildRoute()
 	if err != nil {
 		return err

@@ -86,6 +86,9 @@ func (h *Handler) applyPolicy(route *stepup.Route) error {
 	if err != nil {
 		return fmt.Errorf("when: %w", err)
 	}
+	if h.Reuse > 0 && condition.ReadsBody() {
+		return errReuseWhen
+	}
 	route.When = func(ctx context.Context, s *stepup.Snapshot, d *stepup.Document) (bool, error) {
 		return h.needed(ctx, condition, s, d)
 	}

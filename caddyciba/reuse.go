@@ -1,6 +1,7 @@
 package caddyciba
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ var reuseSources = []string{"http.auth.", "http.vars.", "http.request.tls."}
 var (
 	errReuseDetails = errors.New("reuse and details exclude each other: details are about one request")
 	errReuseMessage = errors.New("reuse: the message must not show fields of a body, as the approval covers requests with others")
+	errReuseWhen    = errors.New("reuse and a condition about fields of the body exclude each other: the body of a request that an approval covers is not read")
 	errReuseReport  = errors.New("reuse and report_only exclude each other")
 )
 
@@ -55,7 +57,8 @@ func (h *Handler) applyReuse(route *stepup.Route, customer, message *template) e
 		return fmt.Errorf("encoding settings: %w", err)
 	}
 	route.Reuse = time.Duration(h.Reuse)
-	route.ReuseKey = string(key)
+	sum := sha256.Sum256(key)
+	route.ReuseKey = string(sum[:])
 	h.customer = customer
 	return nil
 }
@@ -125,7 +128,7 @@ func (h *Handler) serveCovered(g *gate, w http.ResponseWriter, r *http.Request, 
 	if err != nil {
 		return false, nil // the engine says what is wrong
 	}
-	out, approval, err := g.engine.Covered(r, h.route, caller, customer)
+	out, approval, err := g.engine.Covered(w, r, h.route, caller, customer)
 	refusal, refused := asRefusal(err)
 	switch {
 	case refused:

@@ -12,14 +12,19 @@ import (
 // as cheaply as can be.
 const tellers = "basic_auth {\n\tanna $2a$04$Mi064TTADyCyrErdUZ85LO0DHGWT0/Zso4B.xsgoTOyQd0W.Ksc0.\n\tben $2a$04$Mi064TTADyCyrErdUZ85LO0DHGWT0/Zso4B.xsgoTOyQd0W.Ksc0.\n}\n"
 
-// as posts a transfer as one of them.
+// as sends JSON as one of them.
 func (s *site) as(user, method, path, body string) answer {
-	r, err := http.NewRequest(method, "http://"+s.addr, nil)
+	return s.do(method, path, body, http.Header{"Content-Type": {"application/json"}, "Authorization": s.basic(user)})
+}
+
+// basic are the credentials of one of them.
+func (s *site) basic(user string) []string {
+	r, err := http.NewRequest(http.MethodPost, "http://"+s.addr, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	r.SetBasicAuth(user, tellerPassword)
-	return s.do(method, path, body, http.Header{"Content-Type": {"application/json"}, "Authorization": r.Header["Authorization"]})
+	return r.Header["Authorization"]
 }
 
 const tellerPassword = "secret"

@@ -151,19 +151,30 @@ func (t *template) prefixes() []string {
 // for every other name. The first placeholder that is unknown, cannot be read
 // or is empty ends it with a *placeholderError.
 func (t *template) fill(body func(path string) (string, error), lookup func(key string) (string, bool, error)) (string, error) {
+	if len(t.parts) == 1 {
+		return t.parts[0].fill(body, lookup)
+	}
 	var out strings.Builder
 	for _, p := range t.parts {
-		if p.key == "" {
-			out.WriteString(p.literal)
-			continue
-		}
-		text, err := fillOne(p.key, body, lookup)
+		text, err := p.fill(body, lookup)
 		if err != nil {
-			return "", &placeholderError{key: p.key, err: err}
+			return "", err
 		}
 		out.WriteString(text)
 	}
 	return out.String(), nil
+}
+
+// fill is what one part of a template stands for.
+func (p *templatePart) fill(body func(path string) (string, error), lookup func(key string) (string, bool, error)) (string, error) {
+	if p.key == "" {
+		return p.literal, nil
+	}
+	text, err := fillOne(p.key, body, lookup)
+	if err != nil {
+		return "", &placeholderError{key: p.key, err: err}
+	}
+	return text, nil
 }
 
 // fillOne finds what one placeholder stands for.

@@ -52,16 +52,12 @@ func isOverrideField(name string) bool {
 // checkOverride refuses a form with the field that overrides the method. A body
 // without Content-Type is one to some frameworks.
 func (d *Document) checkOverride() error {
-	mediaType, _, err := mime.ParseMediaType(d.contentType)
-	if err != nil {
-		mediaType = strings.ToLower(d.contentType)
-	}
 	var found bool
-	switch {
-	case len(d.body) == 0:
-	case mediaType == "" || strings.Contains(mediaType, formType):
+	switch kind := formKindOf(d.contentType); {
+	case len(d.body) == 0 || kind == noForm:
+	case kind == plainForm:
 		found = hasOverrideField(string(d.body))
-	case strings.Contains(mediaType, "multipart/"):
+	default:
 		var fields *formFields
 		if d.Check() == nil {
 			fields, _ = d.root.(*formFields)
@@ -79,6 +75,34 @@ func (d *Document) checkOverride() error {
 		return refuse(ProblemOverride, "Nothing was sent. A field that overrides the method is not allowed.", nil)
 	}
 	return nil
+}
+
+// formKind says as what kind of form some framework reads a body.
+type formKind byte
+
+const (
+	noForm formKind = iota
+	plainForm
+	multipartForm
+)
+
+// formKindOf judges a Content-Type as the most generous framework would.
+func formKindOf(contentType string) formKind {
+	if contentType == "application/json" {
+		return noForm
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		mediaType = strings.ToLower(contentType)
+	}
+	switch {
+	case mediaType == "" || strings.Contains(mediaType, formType):
+		return plainForm
+	case strings.Contains(mediaType, "multipart/"):
+		return multipartForm
+	default:
+		return noForm
+	}
 }
 
 // overridePart finds what may be the header of a part with the field.

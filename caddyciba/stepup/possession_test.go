@@ -248,7 +248,7 @@ func TestCoveredHasFreshProofs(t *testing.T) {
 	for range 3 {
 		r := httptest.NewRequest("POST", "/p", strings.NewReader("2"))
 		r.Header.Set("DPoP", "caller's")
-		out, _, err := b.gate.Covered(r, b.route, "teller", "alice")
+		out, _, err := b.gate.Covered(httptest.NewRecorder(), r, b.route, "teller", "alice")
 		if err != nil || out == nil {
 			t.Fatalf("not covered: %v", err)
 		}
@@ -263,7 +263,7 @@ func TestCoveredHasFreshProofs(t *testing.T) {
 	}
 	b.gate.Learn(b.route, httptest.NewRequest("POST", "/p", nil), http.Header{"Dpop-Nonce": {"n-9"}})
 	api.nonce = "n-9"
-	out, _, err := b.gate.Covered(httptest.NewRequest("POST", "/p", nil), b.route, "teller", "alice")
+	out, _, err := b.gate.Covered(httptest.NewRecorder(), httptest.NewRequest("POST", "/p", nil), b.route, "teller", "alice")
 	if err != nil || out == nil {
 		t.Fatalf("not covered: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,7 @@ type reusable struct {
 	approval *Approval
 	header   http.Header // what the operator has configured
 	tokens   *ciba.Tokens
+	cleaner  *Cleaner // removes what only the gate may set
 	until    time.Time
 }
 
@@ -110,51 +112,99 @@ func (h *hold) remember(tokens *ciba.Tokens) {
 	header := make(http.Header)
 	h.setHeaders(header, approval)
 	bound := &ciba.Tokens{AccessToken: tokens.AccessToken, DPoPKey: tokens.DPoPKey}
-	h.gate.reuses.put(reuseOf(h.route, h.ask.Caller, h.ask.Customer),
-		&reusable{approval: approval, header: header, tokens: bound, until: until}, now)
+	h.gate.reuses.put(reuseOf(h.route, h.ask.Caller, h.ask.Customer), &reusable{
+		approval: approval, header: header, tokens: bound, until: until, cleaner: NewCleaner(h.route.OwnHeaders()...),
+	}, now)
 }
 
 // Covered returns the request to send if an earlier approval of this caller and
 // customer covers it: a copy of r with the customer's token and what else the gate
-// sets. Without such an approval it returns nil, and the customer has to be asked.
+// sets. Without such an approval, or where Route.When finds that the request needs
+// none, it returns nil, and r is for Serve.
 //
-// Target and headers are checked as for every request; the error is a *Refusal. The
-// body is not looked at. What is sent is an ordinary request then: it is not in the
-// journal, and nothing keeps it from being repeated.
+// Target and headers are checked as for every request; the error is a *Refusal. A
+// body is passed on unread, but for one that some framework may take for a form: it
+// could name another method than the request line, and is read within the bounds of
+// the route and checked as for every request. What is sent is an ordinary request
+// then: it is not in the journal, and nothing keeps it from being repeated.
 //
 // Caller must be who authentication has found, never an address.
-func (g *Gate) Covered(r *http.Request, rt *Route, caller, customer string) (*http.Request, *Approval, error) {
+func (g *Gate) Covered(w http.ResponseWriter, r *http.Request, rt *Route, caller, customer string) (*http.Request, *Approval, error) {
 	if rt.Reuse <= 0 || caller == "" || customer == "" {
 		return nil, nil, nil
 	}
-	found := g.reuses.get(reuseOf(rt, caller, customer), g.now())
-	if found == nil {
+	now := g.now()
+	found := g.reuses.get(reuseOf(rt, caller, customer), now)
+	if found == nil || rt.When != nil && !neededUnread(r, rt) {
 		return nil, nil, nil
 	}
-	for _, check := range []func(*http.Request) error{CheckTarget, checkUpgrade} {
-		err := check(r)
-		if err != nil {
-			return nil, nil, err
-		}
+	err := CheckTarget(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = checkUpgrade(r)
+	if err != nil {
+		return nil, nil, err
 	}
 	token := make(http.Header, 2)
-	err := g.setToken(r.Context(), rt, found.tokens, token, r.Method, rt.proofTarget(schemeOf(r), r.Host, r.URL))
+	target := ""
+	if found.tokens.DPoPKey != "" {
+		target = rt.proofTarget(schemeOf(r), r.Host, r.URL)
+	}
+	err = g.setToken(r.Context(), rt, found.tokens, token, r.Method, target)
 	if err != nil {
 		// Its key is gone, or the store is down: the engine asks again, or says so.
 		g.log.Warn("an earlier approval cannot be used", zap.String("route", rt.Name), zap.Error(err))
 		return nil, nil, nil
 	}
-	err = Clean(r, rt.OwnHeaders()...)
+	err = found.cleaner.Clean(r, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = checkCoveredForm(w, r, rt)
 	if err != nil {
 		return nil, nil, err
 	}
 	out := new(http.Request)
 	*out = *r
-	out.Header = r.Header.Clone()
-	maps.Copy(out.Header, found.header)
+	out.Header = make(http.Header, len(r.Header)+len(found.header)+len(token))
+	maps.Copy(out.Header, r.Header)
+	for name, values := range found.header {
+		// Handlers behind us may change values in their place.
+		out.Header[name] = slices.Clone(values)
+	}
 	maps.Copy(out.Header, token)
-	g.observe(Event{Type: EventReused, Time: g.now(), Route: rt.Name})
+	g.observe(Event{Type: EventReused, Time: now, Route: rt.Name})
 	return out, found.approval, nil
+}
+
+// neededUnread asks the route's condition about a request whose body is not read,
+// and leaves the request as it is. What cannot be judged without the body, or is
+// not in order, is for Serve.
+func neededUnread(r *http.Request, rt *Route) bool {
+	probe := new(http.Request)
+	*probe = *r
+	probe.Header, probe.Body = r.Header.Clone(), http.NoBody
+	if CheckTarget(probe) != nil || Clean(probe, rt.OwnHeaders()...) != nil {
+		return false
+	}
+	s := headOf(probe)
+	needed, err := rt.When(r.Context(), s, NewDocument(s, rt.Namespaces))
+	return err == nil && needed
+}
+
+// checkCoveredForm refuses a form with a field that overrides the method, of a
+// request that is otherwise passed on unread.
+func checkCoveredForm(w http.ResponseWriter, r *http.Request, rt *Route) error {
+	if r.Body == nil || r.Body == http.NoBody || formKindOf(r.Header.Get("Content-Type")) == noForm {
+		return nil
+	}
+	rt = rt.withDefaults()
+	s, err := takeSnapshot(w, r, rt.MaxBody, rt.BodyTimeout)
+	if err != nil {
+		return err
+	}
+	return NewDocument(s, rt.Namespaces).checkOverride()
 }
 
 // Forget makes the customer be asked again, for example because the upstream does

@@ -99,18 +99,8 @@ func takeSnapshot(w http.ResponseWriter, r *http.Request, maxBody int64, timeout
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{
-		method:     r.Method,
-		scheme:     schemeOf(r),
-		host:       r.Host,
-		requestURI: r.RequestURI,
-		url:        *r.URL,
-		header:     r.Header.Clone(),
-		body:       body,
-	}
-	if s.header == nil {
-		s.header = make(http.Header)
-	}
+	s := headOf(r)
+	s.body = body
 	// A body that came in chunks goes on with its length, and no header may say
 	// otherwise to who reads headers.
 	s.header.Del("Content-Length")
@@ -119,6 +109,22 @@ func takeSnapshot(w http.ResponseWriter, r *http.Request, maxBody int64, timeout
 	}
 	s.restore(r)
 	return s, nil
+}
+
+// headOf is the snapshot of a request but for its body.
+func headOf(r *http.Request) *Snapshot {
+	s := &Snapshot{
+		method:     r.Method,
+		scheme:     schemeOf(r),
+		host:       r.Host,
+		requestURI: r.RequestURI,
+		url:        *r.URL,
+		header:     r.Header.Clone(),
+	}
+	if s.header == nil {
+		s.header = make(http.Header)
+	}
+	return s
 }
 
 // readBody reads the body of r to its end. To have read it all is also what
