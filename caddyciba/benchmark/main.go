@@ -12,6 +12,10 @@
 // the upstream while all others are held, and how fast all others are released when
 // they are approved at once. Each request must reach the upstream once.
 //
+// Besides, it compares requests that an earlier approval covers (the option reuse)
+// with those of a bare proxy, in rounds that take turns, by requests a second and by
+// processor time of the proxy.
+//
 // The driver with the callers, the provider and the upstream shares the machine with
 // both sides, so the rate at which all are released tells of them, too; what a side
 // itself needs for each of these requests is told apart, by the kernel's books. Linux is needed, and
@@ -37,10 +41,19 @@ type settings struct {
 	single  int
 	workers int
 	check   bool
+	only    string        // what is measured, or empty for everything
+	rounds  int           // of requests that an approval covers
+	round   time.Duration // how long each takes
 
 	delivery string // how the provider tells the gateway
 	profiles string // directory, or empty
 }
+
+// What can be measured alone.
+const (
+	onlyHeld  = "held"
+	onlyReuse = "reuse"
+)
 
 // upstreamConns bounds the connections to the upstream, on both sides.
 const upstreamConns = 256
@@ -58,7 +71,10 @@ func main() {
 	flag.IntVar(&s.workers, "workers", 32, "approvals on their way at a time")
 	flag.StringVar(&s.delivery, "delivery", deliverPing, "how the gateway learns of approvals: ping, push, or poll, which is held by the provider")
 	flag.StringVar(&s.profiles, "profiles", "", "directory for profiles of both sides: memory and goroutines while all are held, processor time and locks while all are released")
-	flag.BoolVar(&s.check, "check", false, "fail if memory or delay are beyond their bounds")
+	flag.BoolVar(&s.check, "check", false, "fail if memory, delay or rate are beyond their bounds")
+	flag.StringVar(&s.only, "only", "", "measure held or reuse alone: requests that are held, or those that an earlier approval covers")
+	flag.IntVar(&s.rounds, "rounds", 10, "rounds of requests that an earlier approval covers, of each side")
+	flag.DurationVar(&s.round, "round", 2*time.Second, "how long each of these takes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -70,6 +86,9 @@ func main() {
 }
 
 func run(ctx context.Context, s settings) error {
+	if s.only != "" && s.only != onlyHeld && s.only != onlyReuse {
+		return fmt.Errorf("-only is %q, not %s or %s", s.only, onlyHeld, onlyReuse)
+	}
 	dir, err := os.MkdirTemp("", "ciba-benchmark-")
 	if err != nil {
 		return err
@@ -82,6 +101,12 @@ func run(ctx context.Context, s settings) error {
 	err = build.Run()
 	if err != nil {
 		return fmt.Errorf("building caddy (run this in the root of the repository): %w", err)
+	}
+	if s.only != onlyHeld {
+		err := reuseRun(ctx, binary, dir, s)
+		if err != nil || s.only == onlyReuse {
+			return err
+		}
 	}
 	w := tabwriter.NewWriter(os.Stdout, 2, 8, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "\t%d held requests\tgateway\tblocking handler\tratio\tbound\t\n", s.held)

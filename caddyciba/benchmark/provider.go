@@ -172,7 +172,7 @@ func (p *provider) grant(q *question) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	granted := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": 60, "id_token": token}
+	granted := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": int(lifetime.Seconds()), "id_token": token}
 	if q.details != "" {
 		granted["authorization_details"] = json.RawMessage(q.details)
 	}
