@@ -54,7 +54,7 @@ func (a *asking) Wait(ctx context.Context, p *ciba.Pending, check ciba.Check, on
 		return a.Client.Wait(ctx, p, check, onPoll)
 	}
 	token := ciba.HashNotification(p.NotificationToken)
-	changes, stop := a.inbox.store.Watch(noticeKind, noticeID(token))
+	changes, stop := a.inbox.listen(a.delivery, p)
 	defer stop()
 	if a.delivery == ciba.DeliveryPush {
 		return a.receive(ctx, p, check, changes)

@@ -46,11 +46,14 @@ type inbox struct {
 	// client names the registration at the provider, so that one provider cannot
 	// speak for another.
 	client string
+
+	// alone says that the store serves this process alone.
+	alone bool
 }
 
-func newInbox(s store.Store, issuer, clientID string) *inbox {
+func newInbox(s store.Store, alone bool, issuer, clientID string) *inbox {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%s%s", len(issuer), issuer, clientID))
-	return &inbox{store: s, client: hex.EncodeToString(sum[:])}
+	return &inbox{store: s, client: hex.EncodeToString(sum[:]), alone: alone}
 }
 
 // A notice is what is stored of one request.
@@ -94,6 +97,10 @@ func noticeID(token ciba.NotificationHash) string {
 
 // Expected implements ciba.Notifications.
 func (b *inbox) Expected(ctx context.Context, token ciba.NotificationHash) (ciba.NotificationHash, error) {
+	waiting := listeners.find(b.client, token)
+	if waiting != nil {
+		return waiting.request, nil
+	}
 	var request ciba.NotificationHash
 	_, n, err := b.read(ctx, token)
 	if err != nil {
@@ -135,9 +142,14 @@ func (b *inbox) Known(ctx context.Context, request ciba.NotificationHash) (bool,
 	return len(records) > 0, nil
 }
 
-// Ping implements ciba.Notifications. Writing wakes whoever waits.
+// Ping implements ciba.Notifications. Who waits in this process is woken; else it is
+// written down, which wakes who waits on another node and is found by who begins to
+// wait.
 func (b *inbox) Ping(ctx context.Context, token ciba.NotificationHash) error {
-	return b.change(ctx, token, func(n *notice) bool {
+	if listeners.ping(b.client, token) {
+		return nil
+	}
+	err := b.change(ctx, token, func(n *notice) bool {
 		now := time.Now()
 		if now.Sub(n.Pinged) < noticePause {
 			return false
@@ -145,6 +157,9 @@ func (b *inbox) Ping(ctx context.Context, token ciba.NotificationHash) error {
 		n.Pinged = now.UTC()
 		return true
 	}, relaxed)
+	// Who has begun to wait meanwhile may have read what was written before.
+	listeners.ping(b.client, token)
+	return err
 }
 
 // Push implements ciba.PushNotifications. The first outcome stays. Who waits reads
@@ -169,6 +184,17 @@ const (
 	durable = false
 	relaxed = true
 )
+
+// listen begins to listen for the notification of a request: in this process, if it
+// is the only one that a ping can come to. What is pushed goes by the store, as it
+// must not be lost.
+func (b *inbox) listen(mode ciba.Delivery, p *ciba.Pending) (<-chan struct{}, func()) {
+	token := ciba.HashNotification(p.NotificationToken)
+	if b.alone && mode == ciba.DeliveryPing {
+		return listeners.add(b.client, token, ciba.HashNotification(p.AuthReqID))
+	}
+	return b.store.Watch(noticeKind, noticeID(token))
+}
 
 // change writes a notice that a function has changed, against other writers.
 func (b *inbox) change(ctx context.Context, token ciba.NotificationHash, apply func(*notice) bool, relaxed bool) error {

@@ -168,7 +168,7 @@ func (op *fakeOP) polls(request int) int {
 // and what is stored opens nothing. threats.md T02.
 func TestInboxAcrossNodes(t *testing.T) {
 	shared := store.NewMemory(store.Options{})
-	here, there := newInbox(shared, "https://id.example.com", "gateway"), newInbox(shared, "https://id.example.com", "gateway")
+	here, there := newInbox(shared, false, "https://id.example.com", "gateway"), newInbox(shared, false, "https://id.example.com", "gateway")
 	p := &ciba.Pending{AuthReqID: "request-1", NotificationToken: "token-1", ExpiresAt: time.Now().Add(time.Minute)}
 	err := here.expect(t.Context(), p)
 	if err != nil {
@@ -224,10 +224,59 @@ func TestInboxAcrossNodes(t *testing.T) {
 		t.Error("another token opens it")
 	}
 	// Another provider, or another client of this one, has no say.
-	for _, other := range []*inbox{newInbox(shared, "https://id.example.com", "other"), newInbox(shared, "https://evil.example", "gateway")} {
+	for _, other := range []*inbox{newInbox(shared, false, "https://id.example.com", "other"), newInbox(shared, false, "https://evil.example", "gateway")} {
 		_, err = other.Expected(t.Context(), hash)
 		if err == nil {
 			t.Error("another provider is heard")
 		}
+	}
+}
+
+// In a process that has the store for itself a ping is not written down: whoever
+// waits hears of it, whatever gate it comes to, and a flood of pings is nothing. Who
+// waits at another client does not.
+func TestInboxOfOneProcess(t *testing.T) {
+	const issuer = "https://id.example.com"
+	shared := store.NewMemory(store.Options{})
+	here, there := newInbox(shared, true, issuer, "gateway"), newInbox(shared, true, issuer, "gateway")
+	p := &ciba.Pending{AuthReqID: "request-1", NotificationToken: "token-2", ExpiresAt: time.Now().Add(time.Minute)}
+	err := here.expect(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := ciba.HashNotification(p.NotificationToken)
+	wake, stop := here.listen(ciba.DeliveryPing, p)
+	other := newInbox(shared, true, issuer, "other")
+	_, err = other.Expected(t.Context(), hash)
+	if err == nil || other.Ping(t.Context(), hash) == nil || len(wake) != 0 {
+		t.Errorf("another client is heard: %v, %d", err, len(wake))
+	}
+	request, err := there.Expected(t.Context(), hash)
+	if err != nil || request != ciba.HashNotification("request-1") {
+		t.Errorf("expected %x, %v", request, err)
+	}
+	for range 100 {
+		err = there.Ping(t.Context(), hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, n, err := here.read(t.Context(), hash)
+	if err != nil || !n.Pinged.IsZero() || len(wake) != 1 {
+		t.Errorf("pinged %s, %d wait to be heard, %v", n.Pinged, len(wake), err)
+	}
+	// When nobody waits, it is written down for who comes.
+	stop()
+	err = there.Ping(t.Context(), hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, n, err = here.read(t.Context(), hash)
+	if err != nil || n.Pinged.IsZero() {
+		t.Errorf("pinged %s, %v", n.Pinged, err)
+	}
+	request, err = there.Expected(t.Context(), hash)
+	if err != nil || request != ciba.HashNotification("request-1") || listeners.find(here.client, hash) != nil {
+		t.Errorf("expected %x, %v", request, err)
 	}
 }

@@ -156,7 +156,7 @@ func (g *gate) build(s *clientSettings, encryption []byte) error {
 	if err != nil {
 		return err
 	}
-	g.inbox = newInbox(g.store, s.issuer, s.clientID)
+	g.inbox = newInbox(g.store, g.exclusive, s.issuer, s.clientID)
 	g.engine, err = stepup.New(stepup.Config{
 		Client:   newAsking(g.client, s, g.inbox),
 		DPoP:     proofs,
