@@ -235,7 +235,9 @@ func newBank(t *testing.T) *bank {
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text, _ := io.ReadAll(r.Body)
 		b.mu.Lock()
-		b.seen = append(b.seen, received{r.Method, r.RequestURI, string(text), r.Header.Clone()})
+		header := r.Header.Clone()
+		header.Set("Host", r.Host)
+		b.seen = append(b.seen, received{r.Method, r.RequestURI, string(text), header})
 		handle := b.handle
 		b.mu.Unlock()
 		if handle != nil {
