@@ -53,7 +53,7 @@ func TestAdvisories(t *testing.T) {
 		{id: "CVE-2026-52845 alias with an underscore", method: "GET", header: "X_Approved_By: me\r\n", status: passed, upstream: "X-Approved-By"},
 		{id: "GHSA-49wc-4hcv-v58q alias with a dot", method: "GET", header: "X.Approved.By: me\r\n", status: passed, upstream: "X-Approved-By"},
 		{id: "CVE-2025-64484 aliases in mixed case", method: "GET", header: "x_APPROVED-by: me\r\nX.approved_By: me\r\n", status: passed, upstream: "X-Approved-By"},
-		{id: "CVE-2026-39858 aliases of headers of a proxy", header: alice + "X_Original_URL: /health\r\n", status: asked},
+		{id: "CVE-2026-39858, GHSA-6384-m2mw-rf54 aliases of headers of a proxy", header: alice + "X_Original_URL: /health\r\n", status: asked},
 		{id: "CVE-2026-40575 X-Forwarded-Uri chooses the rule", header: alice + "X-Forwarded-Uri: /health\r\nX-Forwarded-Method: GET\r\n", status: asked},
 		{id: "CVE-2026-40575 X-Original-URL chooses the rule", header: alice + "X-Original-URL: /health\r\n", status: bad},
 		{id: "GHSA-5hvv-m4w4-gf6v user agent of a health check", header: alice + "User-Agent: kube-probe/1.30\r\n", status: asked},
@@ -61,7 +61,7 @@ func TestAdvisories(t *testing.T) {
 		{id: "CVE-2021-32779 escaped fragment in the path", target: "/transfers%23x", header: alice, status: bad},
 		{id: "CVE-2025-54576 query matched as a path", target: "/transfers?x=/health", header: alice, status: asked},
 		{id: "CVE-2022-29226 any bearer token is taken for a user", header: "Authorization: Bearer forged\r\n", status: http.StatusUnauthorized},
-		{id: "CVE-2021-32777 customer twice", header: alice + "X-Customer: mallory\r\n", status: asked},
+		{id: "CVE-2021-32777, CVE-2021-39206, CVE-2020-25017 customer twice", header: alice + "X-Customer: mallory\r\n", status: asked},
 		{id: "CVE-2021-32777 customer in a second spelling", header: alice + "X_Customer: mallory\r\n", status: asked},
 		{id: "CVE-2021-32777 Authorization twice", header: alice + "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", status: bad},
 		{id: "CVE-2021-32777 Idempotency-Key twice", header: alice + "Idempotency-Key: a\r\nIdempotency-Key: b\r\n", status: bad},
@@ -82,7 +82,7 @@ func TestAdvisories(t *testing.T) {
 		{id: "CVE-2021-32792 line separator in what is shown", header: alice, body: `{"amount":"1\u2028"}`, status: http.StatusUnprocessableEntity},
 		{id: "CVE-2025-3891 empty body", header: alice, body: " ", status: http.StatusUnprocessableEntity},
 		{id: "GHSA-59jp-rwph-878r answer of the upstream beside ours", header: alice, status: asked},
-		{id: "CVE-2024-21498 X-Forwarded-Host", header: alice + "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: javascript\r\n", status: asked},
+		{id: "CVE-2024-21498, CVE-2024-21499 X-Forwarded-Host", header: alice + "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: javascript\r\n", status: asked},
 		{id: "F4 Connection names the token", header: alice + "Connection: close, Authorization\r\n", status: bad},
 	}
 	for _, tt := range tests {
@@ -125,39 +125,6 @@ func (a advisory) request(s *site) string {
 		method, target, host, len(body), a.header, body)
 }
 
-// CVE-2026-27588: with more than a hundred hosts Caddy's matcher compared them in
-// another way, which knew no capitals. CVE-2026-48794: a host in capitals skipped a
-// rule.
-func TestHostsInCapitals(t *testing.T) {
-	op, b := newFakeOP(t), newBank(t)
-	op.setDecision(deny)
-	s := newSite(t, memoryStore)
-	_, port, _ := strings.Cut(s.addr, ":")
-	build := s.build
-	s.build = func(body string) string {
-		var hosts []string
-		for i := range 101 {
-			hosts = append(hosts, fmt.Sprintf("http://bank%d.example:%s", i, port))
-		}
-		return strings.Replace(build(body), "http://"+s.addr, strings.Join(hosts, ", "), 1)
-	}
-	err := s.load(fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Pay\n\tlimit off\n}\nreverse_proxy %s", op.URL, b.addr()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for host, status := range map[string]int{
-		"bank7.example:" + port: 403, "BANK7.example:" + port: 403, "Bank100.Example:" + port: 403, "bank7.example": 403,
-		"bank7.example.": 0, "bank7.example@evil": 0, "bank7.example, evil": 0, "bank7%2eexample": 0, "bank101.example": 0,
-		"bank7\\.example": 0, "x@bank7.example": 0, "[::1]": 0, "bank7.example:0" + port: 0, "": 0, " bank7.example": 0,
-	} {
-		got := s.raw(advisory{host: host}.request(s))
-		if got.err != nil || status != 0 && got.status != status || strings.Contains(got.body, "booked") {
-			t.Errorf("%q: %+v", host, got)
-		}
-	}
-	b.wantCount(t, 0)
-}
-
 // CVE-2023-33189, GHSA-6jwx-7vp4-9847: what is decided on is what is sent, also after
 // the target was rewritten.
 func TestRewrittenTarget(t *testing.T) {
@@ -174,26 +141,5 @@ func TestRewrittenTarget(t *testing.T) {
 	}
 	if message := op.started()[0].form.Get("binding_message"); !strings.Contains(message, "/transfers/a%20b") || strings.Contains(message, "/api") {
 		t.Errorf("the customer was shown %q", message)
-	}
-}
-
-// Threat T6, 300 spellings: whatever of the check's list of targets is sent, as it
-// stands, nothing reaches the upstream that was not asked about.
-func TestSpellingsThroughCaddy(t *testing.T) {
-	op, b := newFakeOP(t), newBank(t)
-	op.setDecision(deny)
-	s := startSite(t, memoryStore, fmt.Sprintf("@transfer path /p/transfers*\nciba @transfer %s {\n\tcustomer alice\n\tmessage Pay\n\tlimit off\n}\nreverse_proxy %s", op.URL, b.addr()))
-	targets := spellings(t, "stepup/testdata/target/refused.txt")
-	if len(targets) < 300 {
-		t.Fatalf("only %d targets", len(targets))
-	}
-	for _, target := range targets {
-		got := s.raw(advisory{target: target}.request(s))
-		if got.err == nil && got.status < 400 && got.body != "" {
-			t.Errorf("%q: %+v", target, got)
-		}
-		if n := len(b.received()); n != 0 {
-			t.Fatalf("%q: the upstream got %+v", target, b.received())
-		}
 	}
 }

@@ -34,6 +34,8 @@ type fakeOP struct {
 	decide func(*fakeRequest) fakeDecision
 	// claims may change an ID Token before it is signed.
 	claims func(map[string]any)
+	// forge may make another token of an ID Token.
+	forge func(op *fakeOP, token string) string
 	// refuseStart is an OAuth error code for every new request.
 	refuseStart string
 	down        bool
@@ -103,6 +105,18 @@ func (op *fakeOP) setDecision(d fakeDecision) {
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	op.decide = func(*fakeRequest) fakeDecision { return d }
+}
+
+// decideFor makes one customer decide, and leaves all others undecided.
+func (op *fakeOP) decideFor(id string, d fakeDecision) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.decide = func(r *fakeRequest) fakeDecision {
+		if r.id == id {
+			return d
+		}
+		return pending
+	}
 }
 
 // started returns the requests so far.
@@ -246,6 +260,9 @@ func (op *fakeOP) idToken(request *fakeRequest) string {
 	token, err := jwt.Signed(op.signer).Claims(claims).Serialize()
 	if err != nil {
 		op.t.Errorf("signing ID Token: %v", err)
+	}
+	if op.forge != nil {
+		return op.forge(op, token)
 	}
 	return token
 }

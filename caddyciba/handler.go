@@ -371,6 +371,13 @@ func (h *Handler) check(ctx caddy.Context) error {
 		if srv.Errors != nil && configures(srv.Errors.Routes, isGate) {
 			return errors.New("a gate cannot be part of error routes: what it lets through has failed already")
 		}
+		if cutOff(srv.Routes) {
+			return errors.New("nothing comes to a gate of this server: a handler in front of it answers every request, so that what the gate is for passes without an approval")
+		}
+		if configures(srv.Routes, isBare) {
+			h.logger.Warn("a reverse_proxy of this server sends requests to a public address without TLS; customers' tokens can be read on their way",
+				zap.String("server", srv.Name()))
+		}
 		if configures(srv.Routes, isRepeater) {
 			h.logger.Warn("a reverse_proxy of this server repeats requests that match its retry_match; approved requests are sent once all the same",
 				zap.String("server", srv.Name()))

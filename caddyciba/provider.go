@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -179,6 +180,9 @@ func (p *Provider) provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading trust_pool: %T is not a source of certificates", module)
 	}
 	p.pool = source.CertPool()
+	if p.pool == nil || p.pool.Equal(x509.NewCertPool()) {
+		return errors.New("trust_pool has no certificate, so that no provider could be trusted")
+	}
 	h := sha256.New()
 	_, _ = h.Write(raw)
 	if listed, ok := module.(caddytls.CertificateProvider); ok {

@@ -73,7 +73,7 @@ func TestScenarios(t *testing.T) {
 	for i, sc := range scenarios {
 		upstream := b.addr()
 		if slices.Contains(sc.lines, "upstream unreachable") {
-			upstream = freeAddr(t)
+			upstream = "127.0.0.1:1" // where nothing listens
 		}
 		fmt.Fprintf(&sites, "ciba /%d/* %s {\n%s}\nreverse_proxy /%d/* %s\n", i, op.URL, sc.options(), i, upstream)
 	}
@@ -252,6 +252,11 @@ func (p *play) count(what, argument string, now func() int) {
 // fill puts {location}, {x*100} and {host} in.
 func (p *play) fill(text string) string {
 	text = strings.NewReplacer("{location}", p.location, "{host}", p.s.addr, "/transfers", p.base+"/transfers").Replace(text)
+	return repeat(text)
+}
+
+// repeat puts a hundred x in for {x*100}.
+func repeat(text string) string {
 	return repeated.ReplaceAllStringFunc(text, func(found string) string {
 		m := repeated.FindStringSubmatch(found)
 		n, _ := strconv.Atoi(m[2])

@@ -82,7 +82,8 @@ func checkMethod(method string) error {
 
 // hostProblem allows what a host and port are made of: letters, digits, "-",
 // "_" and "." or an IP literal in brackets, and a port. An empty host is that
-// of an HTTP/1.0 caller.
+// of an HTTP/1.0 caller. A dot at the end, or an empty label, is refused: to matchers
+// "bank.example." is another host than "bank.example", and to upstreams the same.
 func hostProblem(host string) string {
 	const bad = "The host has a character that no host has"
 	rest := host
@@ -102,6 +103,12 @@ func hostProblem(host string) string {
 		}
 	}
 	name, port, hasPort := strings.Cut(rest, ":")
+	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, "..") {
+		return "The host has an empty part"
+	}
+	if hasPort && name == "" && host == rest {
+		return "The host is missing"
+	}
 	for _, c := range []byte(name) {
 		if !isAlphanumeric(c) && c != '-' && c != '_' && c != '.' {
 			return bad

@@ -157,8 +157,8 @@ func TestHost(t *testing.T) {
 	for host, good := range map[string]bool{
 		"": true, "a": true, "api.example.com": true, "api.example.com:8443": true, "API.Example.COM": true,
 		"127.0.0.1:80": true, "[::1]": true, "[::1]:80": true, "[2001:db8::1]:443": true, "a_b.example": true,
-		"a.example.": true,
-		"a b":        false, "a/b": false, `a\b`: false, "a@b": false, "a#b": false, "a?b": false, "a%41": false,
+		"a.example.": false, ".a": false, "a..b": false, ".": false, ":80": false,
+		"a b": false, "a/b": false, `a\b`: false, "a@b": false, "a#b": false, "a?b": false, "a%41": false,
 		"a:b": false, "a:80:80": false, "[::1": false, "[::1]x": false, "[g::1]": false, "é.example": false,
 		"a\x00": false, "a:123456": false, "a,b": false, "[::1]:x": false, "a;b": false, "a:80 ": false,
 	} {
