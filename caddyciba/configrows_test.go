@@ -62,7 +62,7 @@ func TestBadConfigurations(t *testing.T) {
 func validated(t *testing.T, text string, isJSON bool) (string, error) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "caddy.log")
-	config := []byte(text)
+	var config []byte
 	if isJSON {
 		config = []byte(strings.Replace(text, "{", `{"logging":{"logs":{"default":{"writer":{"output":"file","filename":"`+log+`"}}}},`, 1))
 	} else {
@@ -72,11 +72,11 @@ func validated(t *testing.T, text string, isJSON bool) (string, error) {
 		} else {
 			text = "{\n" + options + "}\n" + text
 		}
-		var err error
-		config, err = adapt(t, text)
+		adapted, err := adapt(t, text)
 		if err != nil {
 			return "", err
 		}
+		config = adapted
 	}
 	err := validate(config)
 	content, readErr := os.ReadFile(log)
