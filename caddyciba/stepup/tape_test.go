@@ -31,8 +31,10 @@ func TestKeptTrailers(t *testing.T) {
 					t.Errorf("%s: %d %q, header %v, trailer %v", what, resp.StatusCode, text, resp.Header, resp.Trailer)
 				}
 			}
+			decide := b.undecided()
 			resp, _ := do("POST", "/a", "1", respondAsync)
 			location := resp.Header.Get("Location")
+			close(decide)
 			eventually(t, "the end", func() bool { return b.status(t, location).State.Final() })
 			resp, text := do("GET", location+"/result", "", nil)
 			want("result", resp, text)
