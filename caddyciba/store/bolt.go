@@ -61,8 +61,8 @@ type BoltOptions struct {
 // Writes move into the database when there are 32768 of them or 32 MiB in the
 // journal, and with every sixth sweep: a record that comes and changes in the
 // meantime moves once, and one that goes does not move. They are kept in memory
-// until the next ones have moved, too. A store that was not closed reads its journal when it
-// is opened, which takes a fraction of a second.
+// until the next ones have moved, too. A store that was not closed moves what its
+// journal has when it is opened, which takes about a second for a full one.
 //
 // Ids that are close to each other lie in the same pages of the file: a caller
 // that begins ids with the time saves much of the work.

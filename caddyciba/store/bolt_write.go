@@ -15,7 +15,7 @@ const (
 	// so many bytes in the journal, and every so many sweeps. The more of them move
 	// at once, the less each costs, and what changes in the meantime moves once.
 	// Until then they take memory, and time when a store is opened that was not
-	// closed: some milliseconds for each MiB of the journal.
+	// closed: some hundredths of a second for each MiB of the journal.
 	foldChanges = 32768
 	foldBytes   = 32 << 20
 	foldSweeps  = 6
