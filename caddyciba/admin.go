@@ -125,7 +125,7 @@ func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	case resource == "transactions" && len(parts) == 3 && parts[2] == "cancel":
 		return a.cancel(w, r, app, parts[1])
 	case resource == "transactions" && len(parts) == 3 && parts[2] == "resolve":
-		return a.resolve(w, r, app.journal, parts[1])
+		return a.resolve(w, r, app, parts[1])
 	}
 	return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("resource not found: %s", r.URL.Path)}
 }
@@ -181,6 +181,7 @@ func (a *adminAPI) cancel(w http.ResponseWriter, r *http.Request, app *App, id s
 	if err != nil {
 		return adminError(err)
 	}
+	app.noteOperator(r.Context(), operatorCancelled, t, "", "")
 	a.logger.Info("an operator has cancelled a transaction", zap.String("transaction", id))
 	return answerJSON(w, t)
 }
@@ -203,7 +204,7 @@ func (a *App) cancel(ctx context.Context, id string) (*stepup.Transaction, error
 	return engines[i].Cancel(ctx, id)
 }
 
-func (a *adminAPI) resolve(w http.ResponseWriter, r *http.Request, j *stepup.Journal, id string) error {
+func (a *adminAPI) resolve(w http.ResponseWriter, r *http.Request, app *App, id string) error {
 	err := allow(r, http.MethodPost)
 	if err != nil {
 		return err
@@ -222,10 +223,11 @@ func (a *adminAPI) resolve(w http.ResponseWriter, r *http.Request, j *stepup.Jou
 	if !errors.Is(err, io.EOF) {
 		return badRequest("reading body: more than one value")
 	}
-	t, err := j.Resolve(r.Context(), id, asked.Outcome, asked.Note)
+	t, err := app.journal.Resolve(r.Context(), id, asked.Outcome, asked.Note)
 	if err != nil {
 		return adminError(err)
 	}
+	app.noteOperator(r.Context(), operatorResolved, t, string(asked.Outcome), asked.Note)
 	a.logger.Info("an operator has resolved a transaction in doubt",
 		zap.String("transaction", id), zap.String("outcome", string(asked.Outcome)), zap.String("note", asked.Note))
 	return answerJSON(w, t)

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyciba/gateway/caddyciba/stepup"
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
 
@@ -50,6 +51,10 @@ type App struct {
 	// this key encrypts that one. All nodes that share the store need the same.
 	// Default: none; who can read the store can then read what is kept.
 	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	// Audit is a log of who was asked what, what they decided and what was sent, in
+	// which every later change can be seen. Default: there is none.
+	Audit *caddyaudit.Options `json:"audit,omitempty"`
 
 	// Providers are the OpenID Providers that gates refer to by name.
 	Providers map[string]*Provider `json:"providers,omitempty"`
@@ -117,6 +122,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 
+	_, err := a.auditKey()
+	if err != nil {
+		return err
+	}
 	engine, err := a.loadEngine(ctx)
 	if err != nil {
 		return err

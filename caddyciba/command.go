@@ -14,12 +14,13 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddyciba/gateway/caddyciba/ciba"
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 )
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "ciba",
-		Usage: "check|transactions|show|cancel|resolve|rotate-dpop-key",
+		Usage: "check|transactions|show|cancel|resolve|rotate-dpop-key|audit",
 		Short: "Checks providers, and works on transactions of the CIBA gateway",
 		Long: `
 check compares a configuration with the providers that it names, as they are now:
@@ -31,9 +32,10 @@ The other commands talk to a running Caddy by its admin API. transactions lists
 them, by default those in doubt: requests that the upstream may have carried out,
 which are never sent again. Look each of them up at the upstream, tell the caller,
 and write down by resolve what became of it. cancel stops one that has not been
-sent. rotate-dpop-key makes new keys for proofs of possession.`,
+sent. rotate-dpop-key makes new keys for proofs of possession. audit verify finds out
+whether an audit log was changed, and needs no running Caddy.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(checkCommand(), transactionsCommand(), showCommand(), cancelCommand(), resolveCommand(), rotateCommand())
+			cmd.AddCommand(checkCommand(), transactionsCommand(), showCommand(), cancelCommand(), resolveCommand(), rotateCommand(), caddyaudit.Command())
 		},
 	})
 }

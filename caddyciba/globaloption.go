@@ -17,12 +17,16 @@ func init() {
 //	ciba {
 //		store <engine> [<args...>]
 //		encryption_key <placeholder>
+//		audit [<file>] {
+//			...
+//		}
 //		provider <name> {
 //			...
 //		}
 //	}
 //
-// The options of a provider are at [Provider.unmarshal].
+// The options of a provider are at [Provider.unmarshal], those of the audit log at
+// [caddyaudit.Options.UnmarshalCaddyfile].
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // consume option name
 	if existing != nil {
@@ -50,6 +54,11 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		case "encryption_key":
 			err := encryptionKeyArg(d, a)
+			if err != nil {
+				return err
+			}
+		case "audit":
+			err := a.unmarshalAudit(d)
 			if err != nil {
 				return err
 			}

@@ -36,6 +36,7 @@ func TestImports(t *testing.T) {
 		{"/caddyciba/ciba", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/stepup", module + "/caddyciba/store", "go.uber.org/zap"}},
 		{"/caddyciba/stepup/...", []string{module + "/idp", "github.com/caddyserver/"}},
 		{"/caddyciba/store", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
+		{"/caddyciba/store/audit", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
 		// The tests of both modules use it.
 		{"/caddyciba/browsertest", []string{module + "/idp", "github.com/caddyserver/", module + "/caddyciba/ciba", module + "/caddyciba/stepup", module + "/caddyciba/store"}},
 		{"/idp", []string{module + "/caddyciba/ciba", module + "/caddyciba/stepup"}},
@@ -121,7 +122,7 @@ func TestFieldComments(t *testing.T) {
 	fields := 0
 	for _, file := range goFiles(t) {
 		dir := filepath.Base(filepath.Dir(file))
-		if strings.HasSuffix(file, "_test.go") || !slices.Contains([]string{"caddyciba", "idp", "caddystore"}, dir) {
+		if strings.HasSuffix(file, "_test.go") || !slices.Contains([]string{"caddyciba", "idp", "caddystore", "caddyaudit"}, dir) {
 			continue
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)

@@ -1,6 +1,7 @@
 package caddyciba
 
 import (
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
@@ -11,6 +12,9 @@ type followingCore struct {
 	gate   *gate
 	fields []zapcore.Field
 }
+
+// logger writes to the log of the newest configuration.
+func (g *gate) logger() *zap.Logger { return zap.New(followingCore{gate: g}) }
 
 // current is the core of the newest configuration with our own fields.
 func (c followingCore) current() zapcore.Core {

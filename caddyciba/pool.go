@@ -9,13 +9,12 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddyciba/gateway/caddyciba/ciba"
 	"github.com/caddyciba/gateway/caddyciba/stepup"
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
 
@@ -41,6 +40,9 @@ type gate struct {
 	store    *caddystore.Handle
 	inbox    *inbox
 	engine   *stepup.Gate
+
+	// audit is the audit log, or nil.
+	audit *caddyaudit.Handle
 
 	// keyring has the keys of proofs that are kept in the store, or is nil.
 	keyring *stepup.Keyring
@@ -82,10 +84,14 @@ func (a *App) acquire(ctx caddy.Context, p Provider) (*pooledGate, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := settings.poolKey(a.engine.Key() + string(encryption))
+	audited, err := a.auditKey()
+	if err != nil {
+		return nil, err
+	}
+	key := settings.poolKey(a.engine.Key() + string(encryption) + audited)
 	pooled := &pooledGate{
 		key:       key,
-		construct: func() (caddy.Destructor, error) { return newGate(ctx, settings, a.engine, a.reports, key, encryption) },
+		construct: func() (caddy.Destructor, error) { return a.newGate(ctx, settings, key, encryption) },
 	}
 	g, err := pooled.hold()
 	if err != nil {
@@ -123,21 +129,24 @@ func isExclusive(engine caddystore.Engine) bool {
 }
 
 // newGate makes a gate. Nothing is opened and nobody is talked to yet.
-func newGate(ctx caddy.Context, s *clientSettings, engine caddystore.Engine, reports *reporter, key string, encryption []byte) (*gate, error) {
-	g := &gate{key: key, storeKey: engine.Key(), issuer: s.issuer, exclusive: isExclusive(engine)}
-	g.reports.Store(reports)
+func (a *App) newGate(ctx caddy.Context, s *clientSettings, key string, encryption []byte) (*gate, error) {
+	g := &gate{key: key, storeKey: a.engine.Key(), issuer: s.issuer, exclusive: isExclusive(a.engine)}
+	g.reports.Store(a.reports)
 	var err error
 	g.http, err = s.httpClient()
 	if err != nil {
 		return nil, err
 	}
-	g.store, err = caddystore.Acquire(ctx, engine)
+	g.store, err = caddystore.Acquire(ctx, a.engine)
 	if err != nil {
 		return nil, fmt.Errorf("acquiring store: %w", err)
 	}
-	err = g.build(s, encryption)
+	err = a.openAudit(ctx, g, encryption)
+	if err == nil {
+		err = g.build(s, encryption)
+	}
 	if err != nil {
-		_ = g.store.Release()
+		_ = g.release()
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
@@ -172,7 +181,8 @@ func (g *gate) build(s *clientSettings, encryption []byte) error {
 
 		// Whatever max_body lets in, one request of a caller has room.
 		Limits:  stepup.Limits{HeldBytesPerCaller: maxMaxBody},
-		Logger:  zap.New(followingCore{gate: g}),
+		Logger:  g.logger(),
+		Audit:   g.auditor(),
 		Observe: g.observe,
 	})
 	return err
@@ -207,7 +217,17 @@ func (g *gate) Destruct() error {
 	g.stop()
 	<-g.stopped
 	g.http.CloseIdleConnections()
-	return g.store.Release()
+	return g.release()
+}
+
+// release gives back what the gate shares with others: the audit log first, which
+// keeps its end in the store.
+func (g *gate) release() error {
+	var err error
+	if g.audit != nil {
+		err = g.audit.Release()
+	}
+	return errors.Join(err, g.store.Release())
 }
 
 // Interface guard

@@ -139,6 +139,7 @@ func (g *gate) settle(ctx context.Context) error {
 			logger.Warn("no event was emitted for a transaction in doubt", zap.String("transaction", id), zap.Error(err))
 			continue
 		}
+		g.noteTransaction(ctx, string(stepup.EventInDoubt), t, string(t.Problem), "its process has ended")
 		g.observe(stepup.Event{Type: stepup.EventInDoubt, Time: time.Now(), Route: t.Route, Transaction: t, Problem: t.Problem})
 	}
 	if len(found.Answered) > 0 {

@@ -146,6 +146,7 @@ func (f *file) route() *Route {
 func (h *hold) resume() error {
 	if h.kept.Tokens != nil {
 		tokens := h.kept.Tokens.tokens()
+		h.asked, h.claims = h.kept.Pending, &tokens.Claims
 		if h.entry.State == StateRequested {
 			err := h.move(StateApproved, EventApproved, nil)
 			if err != nil {

@@ -57,6 +57,7 @@ func (h *hold) approve() (*ciba.Tokens, error) {
 // await waits for the decision on what was asked, by this process or by one
 // before it.
 func (h *hold) await(deadline time.Time, pending *ciba.Pending, expectDetails bool) (*ciba.Tokens, error) {
+	h.asked = pending
 	tokens, err := h.wait(deadline, pending)
 	if err != nil {
 		return nil, err
@@ -147,6 +148,7 @@ func (h *hold) accept(tokens *ciba.Tokens, expectDetails bool) error {
 	if err != nil {
 		return err
 	}
+	h.claims = &tokens.Claims
 	return h.move(StateApproved, EventApproved, nil)
 }
 

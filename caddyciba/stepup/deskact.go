@@ -60,6 +60,7 @@ func (g *Gate) Cancel(ctx context.Context, id string) (*Transaction, error) {
 	if ok {
 		visitor.end(errMoved)
 	}
+	g.noteCancelled(ctx, t)
 	g.observe(Event{
 		Type: EventCancelled, Time: g.now(), Route: t.Route, Transaction: t.clone(),
 		Problem: ProblemCancelled, Held: g.now().Sub(t.Times[StateHeld]),

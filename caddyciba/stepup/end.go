@@ -88,6 +88,7 @@ func (h *hold) settle(end State, f *Refusal, change func(*Transaction)) {
 	if h.entry.State == before && before.Final() {
 		return
 	}
+	_ = h.note(endEvents[end], f) // it has happened, and is in the journal
 	h.tell(endEvents[end], f)
 }
 

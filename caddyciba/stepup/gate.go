@@ -104,6 +104,12 @@ type Config struct {
 	// Logger takes what operators must see. Default: none.
 	Logger *zap.Logger
 
+	// Audit is told what goes into the audit log: what was asked, decided and sent,
+	// by the time that it stands in the journal and before anything comes of it.
+	// Nobody is asked and nothing is sent without. It may be slow, and is called by
+	// any goroutine. Default: there is no such log.
+	Audit Audit
+
 	// Observe is told what happens, in the goroutine of the request, after it
 	// was written down. It must not block. Default: none.
 	Observe func(Event)
@@ -135,6 +141,7 @@ type Gate struct {
 	now       func() time.Time
 	log       *zap.Logger
 	observe   func(Event)
+	audit     Audit
 }
 
 // New returns a Gate. It does not touch the store or the network.
@@ -168,7 +175,7 @@ func New(cfg Config) (*Gate, error) {
 	if g.stay == nil {
 		g.stay = func() (func(), error) { return func() {}, nil }
 	}
-	g.client, g.dpop = cfg.Client, cfg.DPoP
+	g.client, g.dpop, g.audit = cfg.Client, cfg.DPoP, cfg.Audit
 	g.journal = journal
 	g.occupancy = newOccupancy(cfg.Limits)
 	g.door = newDoor()

@@ -48,6 +48,8 @@ type hold struct {
 	tape       *tape  // nil unless the answer is kept
 	onAsked    func() // called when the customer has been asked, if not nil
 	errand     *errand
+	asked      *ciba.Pending  // nil before the customer was asked
+	claims     *ciba.IDClaims // nil before the customer has approved
 
 	key    string  // Idempotency-Key, if there is one
 	prompt *prompt // nil before it is counted
@@ -284,6 +286,10 @@ func (h *hold) move(next State, event EventType, change func(*Transaction)) erro
 	}
 	if err != nil {
 		return storeRefusal(err)
+	}
+	err = h.note(event, nil)
+	if err != nil {
+		return err
 	}
 	h.tell(event, nil)
 	return nil
