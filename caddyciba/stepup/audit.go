@@ -3,6 +3,7 @@ package stepup
 import (
 	"context"
 	"encoding/base64"
+	"net/http"
 
 	"go.uber.org/zap"
 
@@ -73,24 +74,19 @@ func (h *hold) auditEntry(event EventType, f *Refusal) audit.Entry {
 	return e
 }
 
-// noteReused writes down that a request goes out under an earlier approval.
-func (g *Gate) noteReused(ctx context.Context, rt *Route, earlier *Approval, r *auditedRequest) error {
-	if g.audit == nil {
+// noteReused writes down that a request goes out under an earlier approval. Its error
+// is a *Refusal.
+func (g *Gate) noteReused(rt *Route, earlier *Approval, r *http.Request, caller, customer string) error {
+	err := g.audit(r.Context(), audit.Entry{
+		Event: string(EventReused), Request: earlier.Transaction.ID, Route: rt.Name, Customer: customer, Caller: caller,
+		Method: r.Method, Host: r.Host, Target: r.URL.EscapedPath(),
+	}, false)
+	if err == nil {
 		return nil
 	}
-	err := g.audit(ctx, audit.Entry{
-		Event: string(EventReused), Request: earlier.Transaction.ID, Route: rt.Name,
-		Customer: r.customer, Caller: r.caller, Method: r.method, Host: r.host, Target: r.path,
-	}, false)
-	if err != nil {
-		g.log.Error("audit log does not take an entry", zap.String("event", string(EventReused)), zap.Error(err))
-		return storeRefusal(err)
-	}
-	return nil
+	g.log.Error("audit log does not take an entry", zap.String("event", string(EventReused)), zap.Error(err))
+	return storeRefusal(err)
 }
-
-// auditedRequest is what the log says of a request that an approval covers.
-type auditedRequest struct{ customer, caller, method, host, path string }
 
 // noteCancelled writes down that a transaction was stopped by its caller or an
 // operator.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -145,7 +146,7 @@ func TestAuditOfReuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Host, r.RequestURI, r.Header = "example.com", "/accounts", http.Header{}
-	out, _, err := b.gate.Covered(r.Clone(t.Context()), b.route, "teller", "alice")
+	out, _, err := b.gate.Covered(httptest.NewRecorder(), r.Clone(t.Context()), b.route, "teller", "alice")
 	if err != nil || out == nil {
 		t.Fatalf("not covered: %v", err)
 	}
@@ -154,7 +155,7 @@ func TestAuditOfReuse(t *testing.T) {
 		t.Errorf("entry %+v", last)
 	}
 	log.refuse = EventReused
-	out, _, err = b.gate.Covered(r.Clone(t.Context()), b.route, "teller", "alice")
+	out, _, err = b.gate.Covered(httptest.NewRecorder(), r.Clone(t.Context()), b.route, "teller", "alice")
 	var f *Refusal
 	if !errors.As(err, &f) || f.Status != http.StatusServiceUnavailable || out != nil {
 		t.Errorf("it went out: %v", err)

@@ -225,7 +225,7 @@ func TestTruncatedBehindCheckpoint(t *testing.T) {
 	// Nothing is missing.
 	_ = l.Close()
 	cfg.Last = l.Last()
-	l = open(t, cfg)
+	_ = open(t, cfg)
 	if r := verify(t, cfg.Path); len(r.Truncated) != 1 {
 		t.Errorf("report %+v", r)
 	}
