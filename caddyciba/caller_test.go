@@ -20,7 +20,7 @@ func TestCallerLeaves(t *testing.T) {
 	} {
 		t.Run(request[:4], func(t *testing.T) {
 			op, b := newFakeOP(t), newBank(t)
-			s := startSite(t, memoryStore, fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 10s\n}\nreverse_proxy %s", op.URL, b.addr()))
+			s := startSite(t, memoryStore, fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 60s\n}\nreverse_proxy %s", op.URL, b.addr()))
 			conn, err := net.Dial("tcp", s.addr)
 			if err != nil {
 				t.Fatal(err)

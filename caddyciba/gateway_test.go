@@ -116,7 +116,7 @@ func TestHoldOver(t *testing.T) {
 	begin := time.Now()
 	got := s.post("/transfers", transfer)
 	got.wantProblem(t, 403, "approval-expired", false)
-	if took := time.Since(begin); took < 2*time.Second || took > 10*time.Second {
+	if took := time.Since(begin); took < 2*time.Second || took > time.Minute {
 		t.Errorf("answered after %s", took)
 	}
 	b.wantCount(t, 0)

@@ -15,7 +15,7 @@ func whenBlock(op *fakeOP, b *bank, options string) string {
 	ciba %s {
 		customer {ciba.body.debtor.customer_id}
 		message  "Pay {ciba.body.amount} {ciba.body.currency}"
-		hold     5s
+		hold     60s
 		%s
 	}
 	reverse_proxy %s`, op.URL, options, b.addr())

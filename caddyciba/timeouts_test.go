@@ -23,7 +23,7 @@ func TestHeldLongerThanServerTimeouts(t *testing.T) {
 				return pending
 			}
 			s := startSite(t, memoryStore+"\n\tservers {\n\t\ttimeouts {\n\t\t\t"+timeouts+"\n\t\t}\n\t}",
-				fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 10s\n}\nreverse_proxy %s", op.URL, b.addr()))
+				fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 60s\n}\nreverse_proxy %s", op.URL, b.addr()))
 			answers := map[string]<-chan answer{}
 			for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
 				done := make(chan answer, 1)
@@ -55,11 +55,11 @@ func TestHeldOverHTTP2(t *testing.T) {
 		return pending
 	}
 	s := startSite(t, memoryStore+"\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t\ttimeouts {\n\t\t\tread_body 1s\n\t\t\tread_body_idle 1s\n\t\t\twrite_idle 1s\n\t\t}\n\t}",
-		fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 10s\n}\nreverse_proxy %s", op.URL, b.addr()))
+		fmt.Sprintf("ciba %s {\n\tcustomer alice\n\tmessage Transfer\n\thold 60s\n}\nreverse_proxy %s", op.URL, b.addr()))
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: 2 * time.Minute}
 	for _, body := range []string{"", transfer} {
 		resp, err := client.Post("http://"+s.addr+"/transfers", "application/json", strings.NewReader(body))
 		if err != nil {

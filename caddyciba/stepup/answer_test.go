@@ -300,14 +300,14 @@ func TestWriteTimeoutIsMoved(t *testing.T) {
 			b := newBench(t, answering(http.StatusCreated, "receipt"))
 			b.client.wait = func(ctx context.Context) error {
 				select {
-				case <-time.After(400 * time.Millisecond):
+				case <-time.After(1500 * time.Millisecond):
 					return nil
 				case <-ctx.Done():
 					return untilDone(ctx)
 				}
 			}
 			server := httptest.NewUnstartedServer(b)
-			server.Config.WriteTimeout = 100 * time.Millisecond
+			server.Config.WriteTimeout = time.Second
 			server.EnableHTTP2 = protocol == "HTTP/2"
 			server.StartTLS()
 			defer server.Close()

@@ -358,7 +358,7 @@ func (c *counting) count() int {
 // eventually waits for what another goroutine will do.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !done() {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not come to this: %s", what)

@@ -139,7 +139,7 @@ func (a *strictAPI) judge(r *http.Request) map[string]any {
 	iat, _ := claims["iat"].(float64)
 	age := time.Since(time.Unix(int64(iat), 0))
 	if text(thumbprint) != a.key || claims["ath"] != text(hash[:]) || claims["htm"] != r.Method || claims["htu"] != a.htu ||
-		age < -2*time.Second || age > 10*time.Second {
+		age < -2*time.Second || age > time.Minute {
 		a.t.Errorf("proof is %v by %s, want htu %s", claims, text(thumbprint), a.htu)
 	}
 	if a.used == nil {

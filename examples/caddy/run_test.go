@@ -132,7 +132,7 @@ func signIn(t *testing.T, issuer string) *http.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	browser := &http.Client{Jar: jar, Timeout: 10 * time.Second}
+	browser := &http.Client{Jar: jar, Timeout: time.Minute}
 	page := fetch(t, browser, issuer+"/sign-in")
 	submit(t, browser, issuer+"/sign-in", url.Values{
 		"token": {field(t, page, `name="token" value="([^"]+)"`)}, "username": {"anna"}, "password": {password},

@@ -91,7 +91,7 @@ func TestStartAndStop(t *testing.T) {
 		if err != nil {
 			t.Errorf("stopping: %v", err)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the example does not stop")
 	}
 	if got, want := <-waiting, "503 gateway-unavailable forwarded false retry after 5 <nil>"; got != want {

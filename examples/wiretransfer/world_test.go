@@ -137,7 +137,7 @@ func (w *world) do(ctx context.Context, client *http.Client, r request) (*answer
 // decide waits until alice is asked with the message, and decides.
 func (w *world) decide(t *testing.T, message, decision string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p, err := w.customer.find(ctx, message)
 	if err != nil {

@@ -85,7 +85,7 @@ func newSite(t testing.TB, change func(*provider.Config), decide func(*provider.
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(certificate.Certificate))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
-	s.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	s.client = &http.Client{Transport: transport, Timeout: time.Minute}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		err := server.Close()

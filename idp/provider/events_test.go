@@ -96,7 +96,7 @@ func TestEventsOfDelivery(t *testing.T) {
 			select {
 			case typ := <-events:
 				got = append(got, typ)
-			case <-time.After(10 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("events %v, want %v", got, want)
 			}
 		}

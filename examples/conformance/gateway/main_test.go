@@ -37,7 +37,7 @@ func TestTriggers(t *testing.T) {
 	select {
 	case err := <-done:
 		t.Fatal(err)
-	case <-time.After(time.Second):
+	case <-time.After(time.Second): // and get waits on, if that is not enough
 	}
 	for _, v := range variants {
 		status, body := get(t, client, base+"/trigger/"+v)
@@ -84,7 +84,7 @@ func TestTriggers(t *testing.T) {
 // get waits until the example serves.
 func get(t *testing.T, client *http.Client, url string) (int, string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		resp, err := client.Get(url)
 		if err != nil {
