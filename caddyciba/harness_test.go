@@ -20,6 +20,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	"github.com/caddyciba/gateway/caddyciba/browsertest"
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 	_ "github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
 
@@ -68,7 +69,7 @@ func startSite(t *testing.T, global, body string) *site {
 
 func newSite(t *testing.T, global string) *site {
 	t.Helper()
-	s := &site{t: t, addr: freeAddr(t), admin: freeAddr(t)}
+	s := &site{t: t, addr: porttest.Reserve(t), admin: porttest.Reserve(t)}
 	s.build = func(body string) string {
 		return fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tlog {\n\t\tlevel ERROR\n\t}\n%s\n}\nhttp://%s {\n%s\n}\n",
 			s.admin, global, s.addr, body)
@@ -268,13 +269,3 @@ func (b *bank) wantCount(t *testing.T, n int) {
 
 // addr is the upstream as reverse_proxy wants it.
 func (b *bank) addr() string { return strings.TrimPrefix(b.URL, "http://") }
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 // silence is how long a client that has refused an answer is watched.
@@ -23,7 +25,7 @@ const silence = 5 * time.Second
 // five seconds.
 func TestClientConformance(t *testing.T) {
 	op := newSuiteOP(t, newCredentials(t))
-	addr := freeAddr(t)
+	addr := porttest.Reserve(t)
 	var providers, routes strings.Builder
 	counts := make(map[string]int)
 	for _, method := range []string{"private_key_jwt", "mtls"} {

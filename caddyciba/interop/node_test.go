@@ -6,13 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +19,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 // requireNode is the environment variable that turns the skip of a test without
@@ -89,14 +89,6 @@ func nodeClients(t *testing.T, known *credentials, site string) []map[string]any
 // startNode runs oidc-provider and returns its issuer.
 func startNode(t *testing.T, node string, known *credentials, clients []map[string]any) string {
 	t.Helper()
-	_, port, err := net.SplitHostPort(freeAddr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cmd := exec.Command(node, "serve.mjs")
 	cmd.Dir = nodeDir
 	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+known.path("ca.pem"), "NODE_ENV=production")
@@ -122,19 +114,20 @@ func startNode(t *testing.T, node string, known *credentials, clients []map[stri
 		}
 	})
 	_, err = fmt.Fprintf(input, "%s\n", encode(t, map[string]any{
-		"port": number, "clients": clients,
-		"jwks": jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: newECKey(t), KeyID: "op-1", Algorithm: "ES256", Use: "sig"}}},
+		"clients": clients,
+		"jwks":    jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: newECKey(t), KeyID: "op-1", Algorithm: "ES256", Use: "sig"}}},
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(output).ReadString('\n')
-	if err != nil || line != "listening\n" {
+	issuer, found := strings.CutSuffix(line, "\n")
+	if err != nil || !found {
 		_ = cmd.Process.Kill()
 		t.Fatalf("oidc-provider does not serve: %q, %v\n%s", line, err, said)
 	}
 	go func() { _, _ = io.Copy(io.Discard, output) }()
-	return "http://127.0.0.1:" + port
+	return issuer
 }
 
 type lockedBuffer struct {
@@ -161,7 +154,7 @@ func (b *lockedBuffer) String() string {
 func TestOIDCProvider(t *testing.T) {
 	node := findNode(t)
 	known := newCredentials(t)
-	addr := freeAddr(t)
+	addr := porttest.Reserve(t)
 	bank := newBank(t)
 	clients := nodeClients(t, known, "https://"+addr)
 	issuer := startNode(t, node, known, clients)
@@ -320,7 +313,7 @@ func TestOIDCProviderExample(t *testing.T) {
 	node := findNode(t)
 	known := newCredentials(t)
 	bank := newBank(t)
-	addr := freeAddr(t)
+	addr := porttest.Reserve(t)
 	issuer := startNode(t, node, known, nodeClients(t, known, "https://"+addr)[2:3])
 	setEnvironment(t, filepath.Join(examples, "oidc-provider", "example.env"), map[string]string{
 		"ISSUER": issuer, "CLIENT": "basic-poll", "CLIENT_SECRET": nodeSecret, "SITE": "http://" + addr, "UPSTREAM": strings.TrimPrefix(bank.URL, "http://"),

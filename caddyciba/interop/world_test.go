@@ -173,16 +173,6 @@ func logFile(t *testing.T) string {
 	return filepath.Join(os.Getenv("XDG_DATA_HOME"), strings.ReplaceAll(t.Name(), "/", "_")+".log")
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func encode(t *testing.T, v any) []byte {
 	t.Helper()
 	data, err := json.Marshal(v)

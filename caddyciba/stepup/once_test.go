@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -154,15 +156,11 @@ func TestRetryingProxy(t *testing.T) {
 
 // A dial error has sent nothing: the next upstream may be tried.
 func TestDialErrorFallsOver(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := porttest.Reserve(t)
 	for _, s := range shapes() {
 		t.Run(s.String(), func(t *testing.T) {
 			u := newRawUpstream(t, nil)
-			retry := &retrying{transport: newTransport(t), hosts: []string{closed.Addr().String(), u.listener.Addr().String()}, tries: 2}
+			retry := &retrying{transport: newTransport(t), hosts: []string{closed, u.listener.Addr().String()}, tries: 2}
 			b := newBench(t, proxy(u.url(), retry))
 			status := s.send(b)
 			if u.count() != 1 || status != http.StatusCreated || b.only(t).State != StateAnswered {
@@ -174,11 +172,7 @@ func TestDialErrorFallsOver(t *testing.T) {
 
 // Threat G19: nothing was written, and the caller is told so.
 func TestUpstreamUnreachable(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := porttest.Reserve(t)
 	noName := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.DNSError{Err: "no such host", Name: "legacy", IsNotFound: true}
 	}}
@@ -189,14 +183,14 @@ func TestUpstreamUnreachable(t *testing.T) {
 		return nil, errNone
 	}}
 	nexts := map[string]Next{
-		"refused": proxy("http://"+closed.Addr().String(), newTransport(t)),
+		"refused": proxy("http://"+closed, newTransport(t)),
 		"no name": proxy("http://legacy", noName),
 		"hanging": proxy("http://legacy", hanging),
 		"untraced": func(http.ResponseWriter, *http.Request) error {
 			return &net.OpError{Op: "dial", Err: errors.New("refused")}
 		},
 		"says so":   func(http.ResponseWriter, *http.Request) error { return errNone },
-		"own words": ownWords("http://"+closed.Addr().String(), newTransport(t)),
+		"own words": ownWords("http://"+closed, newTransport(t)),
 	}
 	for name, next := range nexts {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 // untraced is a transport of another protocol, as FastCGI's: it dials with
@@ -45,12 +47,8 @@ func (untraced) RoundTrip(r *http.Request) (*http.Response, error) {
 // again, the upstream gets one request, and a dial error at the next try does not
 // turn that into none.
 func TestUntracedTransportSendsOnce(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	for name, next := range map[string]string{"same again": "", "then unreachable": closed.Addr().String()} {
+	closed := porttest.Reserve(t)
+	for name, next := range map[string]string{"same again": "", "then unreachable": closed} {
 		t.Run(name, func(t *testing.T) {
 			u := newRawUpstream(t, dying)
 			hosts := []string{u.listener.Addr().String(), next}
@@ -73,13 +71,9 @@ func TestUntracedTransportSendsOnce(t *testing.T) {
 
 // What was never connected was never sent, so that the next upstream may be tried.
 func TestUntracedTransportFallsOver(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := porttest.Reserve(t)
 	u := newRawUpstream(t, nil)
-	b := newBench(t, proxy(u.url(), &retrying{transport: untraced{}, hosts: []string{closed.Addr().String(), u.listener.Addr().String()}, tries: 2}))
+	b := newBench(t, proxy(u.url(), &retrying{transport: untraced{}, hosts: []string{closed, u.listener.Addr().String()}, tries: 2}))
 	answer := b.do("POST", "http://bank.example/p", "body", nil)
 	if u.count() != 1 || answer.Code != http.StatusCreated || b.only(t).State != StateAnswered {
 		t.Errorf("upstream has seen %d, answer is %d", u.count(), answer.Code)

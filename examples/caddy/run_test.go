@@ -1,10 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"html"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -16,6 +14,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 // password is what the hashes in example.env were made from.
@@ -31,7 +31,8 @@ func TestExampleRuns(t *testing.T) {
 		_, _ = io.WriteString(w, "done")
 	}))
 	defer legacy.Close()
-	api, provider := freeAddress(t), freeAddress(t)
+	atLocalhost := strings.NewReplacer("127.0.0.1", "localhost")
+	api, provider := atLocalhost.Replace(porttest.Reserve(t)), atLocalhost.Replace(porttest.Reserve(t))
 	config := strings.NewReplacer(
 		"https://id.example.com", "http://"+provider,
 		"\nid.example.com {", "\nhttp://"+provider+" {",
@@ -112,17 +113,6 @@ func send(t *testing.T, method, address, password, body string) response {
 	defer resp.Body.Close()
 	content, err := io.ReadAll(resp.Body)
 	return response{resp.StatusCode, string(content), err}
-}
-
-// freeAddress returns a loopback address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return fmt.Sprintf("localhost:%d", listener.Addr().(*net.TCPAddr).Port)
 }
 
 // signIn returns a browser in which anna is signed in.

@@ -6,25 +6,24 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 // TestTriggers starts the example. Each URL leads to the gateway, which finds that
 // nobody plays the provider, and says so; notifications are taken; and what is
 // written for the suite has the private keys of the suite alone.
 func TestTriggers(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	_ = listener.Close()
+	address := netip.MustParseAddrPort(porttest.Reserve(t))
+	port := int(address.Port())
 	dir := t.TempDir()
 	t.Setenv("XDG_DATA_HOME", dir)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -33,7 +32,7 @@ func TestTriggers(t *testing.T) {
 	o := options{host: "localhost", bind: "127.0.0.1", port: port, suite: "https://127.0.0.1:9", suiteMTLS: "https://127.0.0.1:9", dir: dir}
 	go func() { done <- serve(ctx, o, &out) }()
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	base := "https://" + listener.Addr().String()
+	base := "https://" + address.String()
 	select {
 	case err := <-done:
 		t.Fatal(err)
@@ -60,7 +59,7 @@ func TestTriggers(t *testing.T) {
 		if strings.HasSuffix(v, "-poll") {
 			want = http.StatusOK // not a notification endpoint
 		}
-		resp, err := client.Post(base+strings.TrimPrefix(c.Client.Notification, "https://localhost:"+listener.Addr().String()[len("127.0.0.1:"):]), "application/json", strings.NewReader("{}"))
+		resp, err := client.Post(base+strings.TrimPrefix(c.Client.Notification, "https://localhost:"+strconv.Itoa(port)), "application/json", strings.NewReader("{}"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +69,7 @@ func TestTriggers(t *testing.T) {
 		}
 	}
 	cancel()
-	err = <-done
+	err := <-done
 	if err != nil {
 		t.Error(err)
 	}

@@ -1,7 +1,9 @@
 // A provider made of oidc-provider. It reads its settings from standard input, as
-// one line of JSON: port, clients, jwks. It serves until its input ends.
+// one line of JSON: clients, jwks. It listens on a free port, says its issuer on a
+// line, and serves until its input ends.
 //
 // What the customer does stands in the binding message.
+import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import Provider, { errors } from 'oidc-provider';
 
@@ -29,7 +31,10 @@ async function decide(provider, request, message) {
   });
 }
 
-const provider = new Provider(`http://127.0.0.1:${settings.port}`, {
+const server = createServer();
+await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+const issuer = `http://127.0.0.1:${server.address().port}`;
+const provider = new Provider(issuer, {
   clients: settings.clients,
   jwks: settings.jwks,
   acrValues: ['phr', 'pwd'],
@@ -76,4 +81,5 @@ provider.on('server_error', (ctx, err) => console.error(err));
 for (const event of ['backchannel_authentication.error', 'grant.error']) {
   provider.on(event, (ctx, err) => console.error(event, err.error, err.error_description ?? '', err.error_detail ?? ''));
 }
-provider.listen(settings.port, '127.0.0.1', () => console.log('listening'));
+server.on('request', provider.callback());
+console.log(issuer);
