@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 // Refusals go through the operator's error routes, and fall back to the problem
@@ -111,6 +109,6 @@ func TestHandleErrorsOfOthers(t *testing.T) {
 func TestUpstreamUnreachable(t *testing.T) {
 	op := newFakeOP(t)
 	op.setDecision(approve)
-	s := startSite(t, memoryStore, fmt.Sprintf("ciba %s {\n\tcustomer alice\n}\nreverse_proxy %s", op.URL, porttest.Reserve(t)))
+	s := startSite(t, memoryStore, fmt.Sprintf("ciba %s {\n\tcustomer alice\n}\nreverse_proxy %s", op.URL, freeAddr(t)))
 	s.post("/transfers", transfer).wantProblem(t, 502, "upstream-unreachable", false)
 }

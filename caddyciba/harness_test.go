@@ -69,7 +69,7 @@ func startSite(t *testing.T, global, body string) *site {
 
 func newSite(t *testing.T, global string) *site {
 	t.Helper()
-	s := &site{t: t, addr: porttest.Reserve(t), admin: porttest.Reserve(t)}
+	s := &site{t: t, addr: freeAddr(t), admin: freeAddr(t)}
 	s.build = func(body string) string {
 		return fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tlog {\n\t\tlevel ERROR\n\t}\n%s\n}\nhttp://%s {\n%s\n}\n",
 			s.admin, global, s.addr, body)
@@ -269,3 +269,9 @@ func (b *bank) wantCount(t *testing.T, n int) {
 
 // addr is the upstream as reverse_proxy wants it.
 func (b *bank) addr() string { return strings.TrimPrefix(b.URL, "http://") }
+
+// freeAddr is an address for a server of Caddy's, or for nobody.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	return porttest.Reserve(t)
+}
