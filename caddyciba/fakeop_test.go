@@ -38,12 +38,16 @@ type fakeOP struct {
 	forge func(op *fakeOP, token string) string
 	// refuseStart is an OAuth error code for every new request.
 	refuseStart string
-	down        bool
+	// refuse is such a code for some of them.
+	refuse func(url.Values) string
+	down   bool
 	// metadata are further members of the discovery document, or others.
 	metadata map[string]any
 	// granted are the authorization_details of tokens; empty for those that were
 	// asked for.
 	granted string
+	// grant says so for each request.
+	grant func(*fakeRequest) string
 }
 
 // fakeRequest is one authentication request.
@@ -191,6 +195,13 @@ func (op *fakeOP) backchannel(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusBadRequest, map[string]any{"error": op.refuseStart})
 		return
 	}
+	if op.refuse != nil {
+		code := op.refuse(r.PostForm)
+		if code != "" {
+			reply(w, http.StatusBadRequest, map[string]any{"error": code})
+			return
+		}
+	}
 	request := &fakeRequest{id: rand.Text() + rand.Text(), form: r.PostForm}
 	op.requests = append(op.requests, request)
 	reply(w, http.StatusOK, map[string]any{"auth_req_id": request.id, "expires_in": 120, "interval": 1})
@@ -232,6 +243,9 @@ func (op *fakeOP) token(w http.ResponseWriter, r *http.Request) {
 			"id_token":     op.idToken(request),
 		}
 		details := cmp.Or(op.granted, request.form.Get("authorization_details"))
+		if op.grant != nil {
+			details = op.grant(request)
+		}
 		if details != "" {
 			answer["authorization_details"] = json.RawMessage(details)
 		}

@@ -2,6 +2,7 @@ package stepup
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,7 +59,9 @@ func (h *hold) conclude(f *Refusal) *Refusal {
 	if !known {
 		end = StateFailed
 	}
-	h.settle(end, f, func(t *Transaction) { t.Problem = f.Problem })
+	h.settle(end, f, func(t *Transaction) {
+		t.Problem, t.TimedOut = f.Problem, f.Status == http.StatusGatewayTimeout
+	})
 	h.closeFile()
 	f.Transaction = h.entry.ID
 	f.State = h.entry.State

@@ -123,6 +123,9 @@ func endOf(t *Transaction) *Refusal {
 		problem = ProblemUnavailable
 	}
 	f := refuse(problem, detail, nil)
+	if t.TimedOut {
+		f.Status = http.StatusGatewayTimeout
+	}
 	f.Transaction, f.State, f.Forwarded = t.ID, t.State, t.Forwarded()
 	return f
 }

@@ -63,6 +63,10 @@ type Transaction struct {
 	// Problem says why the transaction ended, if a refusal ended it.
 	Problem Problem `json:"problem,omitempty"`
 
+	// TimedOut says of a transaction in doubt that the upstream had not answered in
+	// time, and not that the connection failed.
+	TimedOut bool `json:"timed_out,omitempty"`
+
 	// Status is the upstream's HTTP status, once it has answered.
 	Status int `json:"status,omitempty"`
 
