@@ -174,8 +174,10 @@ func deskCases() []outcomeCase {
 	unkept := desk("answer too long to keep", stepup.ProblemResultNotKept, 410, final, nil)
 	unkept.request, unkept.customer, unkept.modes = at("/unkept/book"), approver, []stepup.Mode{stepup.ModeAsync}
 	unkept.forwarded, unkept.sent = true, 1
+	waited := unkept
+	waited.name, waited.request = "answer too long to keep, waited for", unkept.request.with("Prefer", "wait=10")
 	return []outcomeCase{
-		cancelled, tooLate, unkept, form,
+		cancelled, tooLate, unkept, waited, form,
 		desk("result too early", stepup.ProblemResultNotReady, 404, again, looks(http.MethodGet, "/result")),
 		desk("method", stepup.ProblemMethodNotAllowed, 405, map[string]string{"Allow": present}, looks(http.MethodPut, "")),
 		desk("preference", stepup.ProblemPreference, 400, final, looks(http.MethodGet, "", "Prefer", "wait=soon")),

@@ -220,7 +220,7 @@ func (p *outcomePlay) last(r outcomeRequest) answer { return p.follow(p.send(r))
 func (p *outcomePlay) follow(first answer) answer {
 	switch {
 	case first.status == http.StatusAccepted && p.mode == stepup.ModeAsync:
-		if first.header.Get("Preference-Applied") != "respond-async" || first.header.Get("Retry-After") == "" {
+		if !strings.HasPrefix(first.header.Get("Preference-Applied"), "respond-async") || first.header.Get("Retry-After") == "" {
 			return answer{err: fmt.Errorf("the 202 is %+v", first)}
 		}
 	case first.status == http.StatusSeeOther && p.mode == stepup.ModeRedirect:

@@ -258,6 +258,9 @@ type outcomeRequest struct {
 // with is the request with further headers, in pairs.
 func (r outcomeRequest) with(pairs ...string) outcomeRequest {
 	r.header = r.header.Clone()
+	if r.header == nil {
+		r.header = make(http.Header)
+	}
 	for i := 0; i < len(pairs); i += 2 {
 		r.header[pairs[i]] = append(r.header[pairs[i]], pairs[i+1])
 	}

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyciba/gateway/caddyciba/ciba"
+	"github.com/caddyciba/gateway/caddyciba/store"
 )
 
 // errand is a transaction that goes on without its caller's connection, in a
@@ -244,13 +245,33 @@ func (h *hold) attend(e *errand, id string) error {
 		if e.err != nil {
 			return e.err
 		}
-		return h.replay(id, nil)
+		err := h.replay(id, nil)
+		if err == nil {
+			return nil
+		}
+		// The upstream has answered, and its status says so where the answer itself
+		// cannot be had.
+		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, errNotKept) {
+			h.gate.log.Warn("kept answer could not be read", zap.String("transaction", id), zap.Error(err))
+		}
 	default:
 	}
 	if h.mode == ModeRedirect {
-		return h.goWait(id)
+		return goesOn(h.goWait(id))
 	}
-	return h.accepted(id, p)
+	return goesOn(h.accepted(id, p))
+}
+
+// goesOn corrects a refusal by which a caller is not told where its request is: the
+// request has its way before it, or behind it, all the same.
+func goesOn(err error) error {
+	if err == nil {
+		return nil
+	}
+	f := asRefusal(err)
+	f.Detail = "The request goes on, and where to look for it could not be said. Find out before you repeat it."
+	f.Forwarded, f.RetryAfter = ForwardedUnknown, 0
+	return f
 }
 
 // statusPath is where the caller finds the transaction. Its error is a *Refusal.
