@@ -12,7 +12,7 @@ var (
 	holdOnly = []stepup.Mode{stepup.ModeHold}
 	keptOnly = []stepup.Mode{stepup.ModeAsync, stepup.ModeRedirect}
 
-	upstreams  = map[string]string{"Content-Type": mortalType, "X-Legacy": "1", "Retry-After": "7", "Idempotency-Replayed": absent}
+	theirOwn   = map[string]string{"Content-Type": mortalType, "X-Legacy": "1", "Retry-After": "7", "Idempotency-Replayed": absent}
 	final      = map[string]string{"Retry-After": absent, "WWW-Authenticate": absent, "X-Legacy": absent}
 	again      = map[string]string{"Retry-After": present, "X-Legacy": absent}
 	replayed   = map[string]string{"Content-Type": mortalType, "Idempotency-Replayed": "true"}
@@ -68,12 +68,12 @@ func decisionCases() []outcomeCase {
 // upstreamCases are those that the upstream decides.
 func upstreamCases() []outcomeCase {
 	return []outcomeCase{
-		{row: rowAnswered, name: "201", customer: approver, request: at("/p/book"), status: 201, header: upstreams, sent: 1},
-		{row: rowAnswered, name: "its own 403", customer: approver, request: at("/p/refuse"), status: 403, header: upstreams, sent: 1},
-		{row: rowAnswered, name: "its own 503", customer: approver, request: at("/p/fail"), status: 503, header: upstreams, sent: 1},
-		{row: rowAnswered, name: "GET", customer: approver, request: outcomeRequest{method: "GET", target: "/p/book"}, status: 201, header: upstreams, sent: 1},
-		{row: rowAnswered, name: "DELETE", customer: approver, request: outcomeRequest{method: "DELETE", target: "/p/book"}, status: 201, header: upstreams, sent: 1},
-		{row: rowAnswered, name: "body shown", customer: approver, request: shown(`{"amount":"1"}`), status: 201, header: upstreams, sent: 1},
+		{row: rowAnswered, name: "201", customer: approver, request: at("/p/book"), status: 201, header: theirOwn, sent: 1},
+		{row: rowAnswered, name: "its own 403", customer: approver, request: at("/p/refuse"), status: 403, header: theirOwn, sent: 1},
+		{row: rowAnswered, name: "its own 503", customer: approver, request: at("/p/fail"), status: 503, header: theirOwn, sent: 1},
+		{row: rowAnswered, name: "GET", customer: approver, request: outcomeRequest{method: "GET", target: "/p/book"}, status: 201, header: theirOwn, sent: 1},
+		{row: rowAnswered, name: "DELETE", customer: approver, request: outcomeRequest{method: "DELETE", target: "/p/book"}, status: 201, header: theirOwn, sent: 1},
+		{row: rowAnswered, name: "body shown", customer: approver, request: shown(`{"amount":"1"}`), status: 201, header: theirOwn, sent: 1},
 		{row: rowUnreachable, name: "refused", customer: approver, request: at("/gone/book"), modes: []stepup.Mode{stepup.ModeHold, stepup.ModeRedirect},
 			status: 502, problem: stepup.ProblemUpstreamUnreachable, forwarded: false, header: again},
 		// What has become of it does not change, so nobody is to look again.
@@ -194,6 +194,6 @@ func leavingCases() []outcomeCase {
 		{row: rowHangsUp, name: "with key", customer: late, request: at("/p/book"), modes: holdOnly, play: hangsUpWithKey,
 			status: 201, header: replayed, sent: 1},
 		{row: rowHangsUp, name: "and comes back", customer: late, request: at("/p/book"), modes: keptOnly, play: comesBack,
-			status: 201, header: upstreams, sent: 1},
+			status: 201, header: theirOwn, sent: 1},
 	}
 }

@@ -150,7 +150,7 @@ func TestAsyncEnds(t *testing.T) {
 		{name: "mismatch", decide: &ciba.Error{Op: "wait", Code: ciba.CodeMismatch}, state: StateFailed, result: 403},
 		{name: "provider broken", decide: &ciba.Error{Op: "wait", Code: ciba.CodeInvalidResponse}, state: StateFailed, result: 503},
 		{name: "upstream refuses", next: answering(422, "no"), state: StateAnswered, result: 422},
-		{name: "upstream fails", next: func(http.ResponseWriter, *http.Request) error { return context.DeadlineExceeded }, state: StateInDoubt, result: 502},
+		{name: "upstream fails", next: func(http.ResponseWriter, *http.Request) error { return context.DeadlineExceeded }, state: StateInDoubt, result: 504},
 		{name: "handler panics", next: func(http.ResponseWriter, *http.Request) error { panic("oops") }, state: StateInDoubt, result: 502},
 		{name: "answer breaks off", next: func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Length", "100")
