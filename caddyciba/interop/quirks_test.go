@@ -21,6 +21,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/caddyciba/gateway/caddyciba/porttest"
 )
 
 // quirky is a stand-in for a product that cannot run here. It has the endpoints of
@@ -226,7 +228,7 @@ func TestExampleQuirks(t *testing.T) {
 				_, _ = io.WriteString(w, r.Header.Get("Authorization"))
 			}))
 			defer bank.Close()
-			site := freeAddr(t)
+			site := porttest.Reserve(t)
 			env := q.env(server)
 			env["SITE"], env["UPSTREAM"] = "http://"+site, strings.TrimPrefix(bank.URL, "http://")
 			env["CALLER_HASH"] = "$2a$04$8HU6/g6GGDLnD4GPHUz7cOBby73eqUQU6/PbSYfSDaGKbCzmfk0f6"
