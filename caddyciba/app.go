@@ -45,12 +45,15 @@ type App struct {
 	// settings share one store. Default: `bolt`, in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=ciba.stores inline_key=engine"`
 
-	// EncryptionKey says where a key is, 32 bytes in base64: `{env.NAME}` or
+	// EncryptionKeys say where keys are, of 32 bytes in base64: `{env.NAME}` or
 	// `{file.PATH}`. Requests and answers that are kept for callers lie in the store
-	// encrypted, with a key that is made at the first start and kept there, too;
-	// this key encrypts that one. All nodes that share the store need the same.
-	// Default: none; who can read the store can then read what is kept.
-	EncryptionKey string `json:"encryption_key,omitempty"`
+	// encrypted, with a key that is made at the first start and kept there, too. The
+	// first of these keys encrypts that one, all decrypt it, and if another than the
+	// first has encrypted it, it is encrypted again. All nodes that share the store
+	// need the same. To replace a key, put the new one behind it on all nodes, then
+	// before it, then leave the old one out. Default: none; who can read the store
+	// can then read what is kept.
+	EncryptionKeys []string `json:"encryption_keys,omitempty"`
 
 	// Audit is a log of who was asked what, what they decided and what was sent, in
 	// which every later change can be seen. Default: there is none.

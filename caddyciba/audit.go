@@ -51,7 +51,7 @@ func (a *App) auditKey() (string, error) {
 
 // openAudit takes a way to the audit log for a gate, if there is one. Its key lies in
 // the gate's store, to which the log has a way of its own, as it can outlive the gate.
-func (a *App) openAudit(ctx caddy.Context, g *gate, encryption []byte) error {
+func (a *App) openAudit(ctx caddy.Context, g *gate, encryption [][]byte) error {
 	if a.Audit == nil {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (a *App) openAudit(ctx caddy.Context, g *gate, encryption []byte) error {
 	return err
 }
 
-func auditKeeper(s store.Store, encryption []byte) (*audit.Keeper, error) {
+func auditKeeper(s store.Store, encryption [][]byte) (*audit.Keeper, error) {
 	sealer, err := stepup.NewSealer(s, encryption)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func init() {
 //
 //	ciba {
 //		store <engine> [<args...>]
-//		encryption_key <placeholder>
+//		encryption_key <placeholder>...
 //		audit [<file>] {
 //			...
 //		}

@@ -90,37 +90,41 @@ func flagArg(d *caddyfile.Dispenser, field *bool) error {
 // errEncryptionKey refuses an encryption key in the configuration itself.
 var errEncryptionKey = errors.New("encryption_key must be a placeholder, {env.NAME} or {file.PATH}, and not the key itself")
 
-// encryptionKeyArg reads where the encryption key is.
+// encryptionKeyArg reads where the encryption keys are.
 func encryptionKeyArg(d *caddyfile.Dispenser, a *App) error {
-	if a.EncryptionKey != "" {
+	if a.EncryptionKeys != nil {
 		return d.Err("encryption_key already specified")
 	}
-	if !d.AllArgs(&a.EncryptionKey) {
+	a.EncryptionKeys = d.RemainingArgs()
+	if len(a.EncryptionKeys) == 0 {
 		return d.ArgErr()
 	}
-	if !isReference(a.EncryptionKey) {
-		return d.WrapErr(errEncryptionKey)
+	for _, key := range a.EncryptionKeys {
+		if !isReference(key) {
+			return d.WrapErr(errEncryptionKey)
+		}
 	}
 	return nil
 }
 
-// encryptionKey resolves the encryption key, or returns nil if there is none.
-func (a *App) encryptionKey() ([]byte, error) {
-	if a.EncryptionKey == "" {
-		return nil, nil
+// encryptionKeys resolves the encryption keys, of which there may be none.
+func (a *App) encryptionKeys() ([][]byte, error) {
+	var keys [][]byte
+	for _, reference := range a.EncryptionKeys {
+		if !isReference(reference) {
+			return nil, errEncryptionKey
+		}
+		encoded, _, err := resolveSecret("encryption_key", reference)
+		if err != nil {
+			return nil, err
+		}
+		key, err := base64.StdEncoding.Strict().DecodeString(encoded)
+		if err != nil || len(key) != 32 {
+			return nil, errors.New("encryption_key must be 32 bytes in base64; make one with: openssl rand -base64 32")
+		}
+		keys = append(keys, key)
 	}
-	if !isReference(a.EncryptionKey) {
-		return nil, errEncryptionKey
-	}
-	encoded, _, err := resolveSecret("encryption_key", a.EncryptionKey)
-	if err != nil {
-		return nil, err
-	}
-	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(key) != 32 {
-		return nil, errors.New("encryption_key must be 32 bytes in base64; make one with: openssl rand -base64 32")
-	}
-	return key, nil
+	return keys, nil
 }
 
 // appOf returns the app of the configuration that is being provisioned.

@@ -1,6 +1,7 @@
 package caddyciba
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -80,7 +81,7 @@ func (a *App) acquire(ctx caddy.Context, p Provider) (*pooledGate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("provider %s: %w", p.Issuer, err)
 	}
-	encryption, err := a.encryptionKey()
+	encryption, err := a.encryptionKeys()
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func (a *App) acquire(ctx caddy.Context, p Provider) (*pooledGate, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := settings.poolKey(a.engine.Key() + string(encryption) + audited)
+	key := settings.poolKey(a.engine.Key() + string(bytes.Join(encryption, nil)) + audited)
 	pooled := &pooledGate{
 		key:       key,
 		construct: func() (caddy.Destructor, error) { return a.newGate(ctx, settings, key, encryption) },
@@ -129,7 +130,7 @@ func isExclusive(engine caddystore.Engine) bool {
 }
 
 // newGate makes a gate. Nothing is opened and nobody is talked to yet.
-func (a *App) newGate(ctx caddy.Context, s *clientSettings, key string, encryption []byte) (*gate, error) {
+func (a *App) newGate(ctx caddy.Context, s *clientSettings, key string, encryption [][]byte) (*gate, error) {
 	g := &gate{key: key, storeKey: a.engine.Key(), issuer: s.issuer, exclusive: isExclusive(a.engine)}
 	g.reports.Store(a.reports)
 	var err error
@@ -156,7 +157,7 @@ func (a *App) newGate(ctx caddy.Context, s *clientSettings, key string, encrypti
 }
 
 // build makes the client and the engine on the store.
-func (g *gate) build(s *clientSettings, encryption []byte) error {
+func (g *gate) build(s *clientSettings, encryption [][]byte) error {
 	proofs, err := g.proofs(s, encryption)
 	if err != nil {
 		return err
@@ -173,11 +174,11 @@ func (g *gate) build(s *clientSettings, encryption []byte) error {
 		Instance: process,
 		Alive:    served,
 
-		Name:          s.name(),
-		EncryptionKey: encryption,
-		Stay:          g.stay,
-		Reenter:       g.reenter,
-		Ahead:         g.isAhead,
+		Name:           s.name(),
+		EncryptionKeys: encryption,
+		Stay:           g.stay,
+		Reenter:        g.reenter,
+		Ahead:          g.isAhead,
 
 		// Whatever max_body lets in, one request of a caller has room.
 		Limits:  stepup.Limits{HeldBytesPerCaller: maxMaxBody},

@@ -23,7 +23,7 @@ import (
 
 // proofs makes what proves that access tokens are the gateway's own (RFC 9449), or
 // nil where the provider binds them to no key.
-func (g *gate) proofs(s *clientSettings, encryption []byte) (*ciba.DPoP, error) {
+func (g *gate) proofs(s *clientSettings, encryption [][]byte) (*ciba.DPoP, error) {
 	if !s.dpop {
 		return nil, nil
 	}
@@ -35,7 +35,7 @@ func (g *gate) proofs(s *clientSettings, encryption []byte) (*ciba.DPoP, error) 
 }
 
 // proofKeys is the operator's key, or else those that the store keeps.
-func (g *gate) proofKeys(s *clientSettings, encryption []byte) (ciba.DPoPKeys, error) {
+func (g *gate) proofKeys(s *clientSettings, encryption [][]byte) (ciba.DPoPKeys, error) {
 	if s.dpopKey != "" {
 		jwk, err := ciba.ParsePrivateKey([]byte(s.dpopKey))
 		if err != nil {
@@ -44,7 +44,7 @@ func (g *gate) proofKeys(s *clientSettings, encryption []byte) (ciba.DPoPKeys, e
 		return fixedProofKey(jwk)
 	}
 	var err error
-	g.keyring, err = stepup.NewKeyring(stepup.KeyringConfig{Store: g.store, Name: s.name(), EncryptionKey: encryption})
+	g.keyring, err = stepup.NewKeyring(stepup.KeyringConfig{Store: g.store, Name: s.name(), EncryptionKeys: encryption})
 	if err != nil {
 		return nil, err
 	}

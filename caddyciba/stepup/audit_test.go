@@ -181,7 +181,7 @@ func TestSealer(t *testing.T) {
 	if err == nil {
 		t.Error("opened in another record")
 	}
-	_, err = NewSealer(s, []byte("short"))
+	_, err = NewSealer(s, [][]byte{[]byte("short")})
 	if err == nil {
 		t.Error("a short key was taken")
 	}

@@ -56,10 +56,11 @@ type Config struct {
 	// A gate takes up what gates of its name have left. Optional.
 	Name string
 
-	// EncryptionKey has 32 bytes and encrypts the keys that kept requests and
-	// answers are encrypted with. Without it, those keys lie in the store as they
-	// are. Optional.
-	EncryptionKey []byte
+	// EncryptionKeys have 32 bytes each. The first one encrypts the keys that kept
+	// requests and answers are encrypted with, and all of them decrypt: what another
+	// than the first has encrypted is encrypted again when it is read. Without any,
+	// those keys lie in the store as they are. Optional.
+	EncryptionKeys [][]byte
 
 	// Stay is called before a transaction goes on without its caller's connection.
 	// What it returns is called when it is over: Client and Store must live until
@@ -164,11 +165,12 @@ func New(cfg Config) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening journal: %w", err)
 	}
-	if cfg.EncryptionKey != nil && len(cfg.EncryptionKey) != vaultKeySize {
-		return nil, fmt.Errorf("encryption key must have %d bytes", vaultKeySize)
+	err = checkWrapping(cfg.EncryptionKeys)
+	if err != nil {
+		return nil, err
 	}
 	g.name = cfg.Name
-	g.vault = &vault{store: cfg.Store, wrapping: cfg.EncryptionKey, rand: journal.cfg.Rand, now: journal.cfg.Now}
+	g.vault = &vault{store: cfg.Store, wrapping: cfg.EncryptionKeys, rand: journal.cfg.Rand, now: journal.cfg.Now}
 	g.cabinet = &cabinet{store: cfg.Store, vault: g.vault, now: journal.cfg.Now}
 	journal.cfg.answered, journal.cfg.over = g.cabinet.answered, g.closeFile
 	g.stay, g.reenter, g.ahead = cfg.Stay, cfg.Reenter, cfg.Ahead

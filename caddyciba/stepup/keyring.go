@@ -44,8 +44,8 @@ type KeyringConfig struct {
 	// gate that uses them. All nodes that share them have the same.
 	Name string
 
-	// EncryptionKey is Config.EncryptionKey of the gate. Optional.
-	EncryptionKey []byte
+	// EncryptionKeys are Config.EncryptionKeys of the gate. Optional.
+	EncryptionKeys [][]byte
 
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -87,8 +87,9 @@ func NewKeyring(cfg KeyringConfig) (*Keyring, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("keyring needs a store")
 	}
-	if cfg.EncryptionKey != nil && len(cfg.EncryptionKey) != vaultKeySize {
-		return nil, fmt.Errorf("encryption key must have %d bytes", vaultKeySize)
+	err := checkWrapping(cfg.EncryptionKeys)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -96,7 +97,7 @@ func NewKeyring(cfg KeyringConfig) (*Keyring, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	v := &vault{store: cfg.Store, wrapping: cfg.EncryptionKey, rand: cfg.Rand, now: cfg.Now}
+	v := &vault{store: cfg.Store, wrapping: cfg.EncryptionKeys, rand: cfg.Rand, now: cfg.Now}
 	return &Keyring{
 		cabinet: &cabinet{store: cfg.Store, vault: v, now: cfg.Now},
 		name:    cfg.Name,

@@ -33,7 +33,7 @@ func (c *handClock) pass(d time.Duration) {
 
 func newKeyring(t *testing.T, s store.Store, clock *handClock) *Keyring {
 	t.Helper()
-	cfg := KeyringConfig{Store: s, Name: "corp", EncryptionKey: bytes.Repeat([]byte{7}, 32)}
+	cfg := KeyringConfig{Store: s, Name: "corp", EncryptionKeys: [][]byte{bytes.Repeat([]byte{7}, 32)}}
 	if clock != nil {
 		cfg.Now = clock.Now
 	}
@@ -174,7 +174,7 @@ func TestKeyringSealedAndStoreDown(t *testing.T) {
 			t.Errorf("%q lies in the store as it is", secret)
 		}
 	}
-	wrong, err := NewKeyring(KeyringConfig{Store: written, Name: "corp", EncryptionKey: bytes.Repeat([]byte{8}, 32)})
+	wrong, err := NewKeyring(KeyringConfig{Store: written, Name: "corp", EncryptionKeys: [][]byte{bytes.Repeat([]byte{8}, 32)}})
 	if err != nil {
 		t.Fatal(err)
 	}

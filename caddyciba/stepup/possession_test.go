@@ -297,7 +297,7 @@ func TestProofAfterRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := &leaking{Store: store.NewMemory(store.Options{})}
 		defer shared.Close()
-		sharing := func(cfg *Config) { cfg.Store, cfg.EncryptionKey = shared, bytes.Repeat([]byte{7}, 32) }
+		sharing := func(cfg *Config) { cfg.Store, cfg.EncryptionKeys = shared, [][]byte{bytes.Repeat([]byte{7}, 32)} }
 		ring := newKeyring(t, shared, nil)
 		key, err := ring.Current(t.Context())
 		if err != nil {

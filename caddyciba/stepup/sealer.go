@@ -10,10 +10,10 @@ import (
 // that use the store encrypt requests and answers. It is safe for concurrent use.
 type Sealer struct{ vault *vault }
 
-// NewSealer returns a sealer for a store. encryptionKey is Config.EncryptionKey of the
+// NewSealer returns a sealer for a store. encryptionKeys are Config.EncryptionKeys of the
 // gates. It does not touch the store.
-func NewSealer(s store.Store, encryptionKey []byte) (*Sealer, error) {
-	ring, err := NewKeyring(KeyringConfig{Store: s, EncryptionKey: encryptionKey})
+func NewSealer(s store.Store, encryptionKeys [][]byte) (*Sealer, error) {
+	ring, err := NewKeyring(KeyringConfig{Store: s, EncryptionKeys: encryptionKeys})
 	if err != nil {
 		return nil, err
 	}

@@ -41,15 +41,16 @@ var (
 	errSealed     = errors.New("sealed data cannot be opened")
 	errUnknownKey = errors.New("sealed data was sealed with a key that is not there")
 	errWrapped    = errors.New("keys in the store are encrypted with an encryption key that is not configured")
+	errWrapping   = fmt.Errorf("encryption key must have %d bytes", vaultKeySize)
 )
 
 // vault encrypts what must not lie in the store as it is, and derives names that
 // nobody can guess. Its keys are made once, by whoever needs them first, and
-// kept in the store. They lie there encrypted with a key of the operator's if
-// there is one. It is safe for concurrent use.
+// kept in the store. They lie there encrypted with the first key of the operator's
+// if there are any, and are encrypted anew when that has become another one. It is safe for concurrent use.
 type vault struct {
 	store    store.Store
-	wrapping []byte // the operator's key, or nil
+	wrapping [][]byte // the operator's keys: the first encrypts, all decrypt
 	rand     io.Reader
 	now      func() time.Time
 
@@ -94,15 +95,29 @@ func (v *vault) ready(ctx context.Context) ([]vaultKey, error) {
 		return nil, fmt.Errorf("decoding keys: %w", err)
 	}
 	var keys []vaultKey
-	for _, s := range stored {
-		key, err := v.unwrap(s)
+	rewrapped := false
+	for i, s := range stored {
+		key, current, err := v.unwrap(s)
 		if err != nil {
 			return nil, err
+		}
+		if !current {
+			stored[i].Key, err = v.wrap(s.ID, key.secret)
+			if err != nil {
+				return nil, err
+			}
+			stored[i].Wrapped, rewrapped = true, true
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
 		return nil, errUnknownKey
+	}
+	if rewrapped {
+		err = v.rewrite(ctx, record, stored)
+		if err != nil {
+			return nil, err
+		}
 	}
 	v.keys = keys
 	return keys, nil
@@ -118,16 +133,12 @@ func (v *vault) create(ctx context.Context) (*store.Record, error) {
 		}
 	}
 	s := storedKey{ID: base64.RawURLEncoding.EncodeToString(name), Key: secret, Made: v.now().UTC()}
-	if v.wrapping != nil {
-		aead, err := newGCM(v.wrapping)
+	if len(v.wrapping) > 0 {
+		wrapped, err := v.wrap(s.ID, secret)
 		if err != nil {
 			return nil, err
 		}
-		s.Key, err = sealWith(aead, v.rand, wrapPlace(s.ID), secret)
-		if err != nil {
-			return nil, err
-		}
-		s.Wrapped = true
+		s.Key, s.Wrapped = wrapped, true
 	}
 	data, err := json.Marshal([]storedKey{s})
 	if err != nil {
@@ -141,29 +152,72 @@ func (v *vault) create(ctx context.Context) (*store.Record, error) {
 	return record, err
 }
 
-func (v *vault) unwrap(s storedKey) (vaultKey, error) {
-	secret := s.Key
+// rewrite replaces the record of the keys, unless another node was faster.
+func (v *vault) rewrite(ctx context.Context, record *store.Record, stored []storedKey) error {
+	data, err := json.Marshal(stored)
+	if err != nil {
+		return fmt.Errorf("encoding keys: %w", err)
+	}
+	err = v.store.Update(ctx, &store.Record{Kind: vaultKind, ID: vaultID, Version: record.Version, Data: data})
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("encrypting keys anew: %w", err)
+	}
+	return nil
+}
+
+// wrap encrypts a key of the store with the first one of the operator's.
+func (v *vault) wrap(id string, secret []byte) ([]byte, error) {
+	aead, err := newGCM(v.wrapping[0])
+	if err != nil {
+		return nil, err
+	}
+	return sealWith(aead, v.rand, wrapPlace(id), secret)
+}
+
+// unwrap returns a key of the store, and whether it lies there as it should: encrypted
+// with the first key of the operator's, or as it is if there are none.
+func (v *vault) unwrap(s storedKey) (key vaultKey, current bool, err error) {
+	secret, current := s.Key, len(v.wrapping) == 0
 	if s.Wrapped {
-		if v.wrapping == nil {
-			return vaultKey{}, errWrapped
-		}
-		aead, err := newGCM(v.wrapping)
+		secret, current, err = v.openWrapped(s)
 		if err != nil {
-			return vaultKey{}, err
-		}
-		secret, err = openWith(aead, wrapPlace(s.ID), s.Key)
-		if err != nil {
-			return vaultKey{}, errWrapped
+			return vaultKey{}, false, err
 		}
 	}
 	if len(secret) != vaultKeySize || len(s.ID) != vaultKeyID {
-		return vaultKey{}, fmt.Errorf("decoding keys: %w", errSealed)
+		return vaultKey{}, false, fmt.Errorf("decoding keys: %w", errSealed)
 	}
 	aead, err := newGCM(secret)
 	if err != nil {
-		return vaultKey{}, err
+		return vaultKey{}, false, err
 	}
-	return vaultKey{id: s.ID, secret: secret, aead: aead}, nil
+	return vaultKey{id: s.ID, secret: secret, aead: aead}, current, nil
+}
+
+// openWrapped decrypts a key by whichever of the operator's keys fits, and says
+// whether that is the first.
+func (v *vault) openWrapped(s storedKey) (secret []byte, first bool, err error) {
+	for i, wrapping := range v.wrapping {
+		aead, err := newGCM(wrapping)
+		if err != nil {
+			return nil, false, err
+		}
+		secret, err := openWith(aead, wrapPlace(s.ID), s.Key)
+		if err == nil {
+			return secret, i == 0, nil
+		}
+	}
+	return nil, false, errWrapped
+}
+
+// checkWrapping reports an encryption key that is none.
+func checkWrapping(keys [][]byte) error {
+	for _, key := range keys {
+		if len(key) != vaultKeySize {
+			return errWrapping
+		}
+	}
+	return nil
 }
 
 func wrapPlace(id string) string { return "gateway key\x00" + id }

@@ -49,7 +49,7 @@ func TestKeptIsSealed(t *testing.T) {
 		defer written.Close()
 		b := newBench(t, answering(201, "canary-of-the-answer"), func(cfg *Config) {
 			cfg.Store = written
-			cfg.EncryptionKey = bytes.Repeat([]byte{7}, 32)
+			cfg.EncryptionKeys = [][]byte{bytes.Repeat([]byte{7}, 32)}
 		})
 		auto(b)
 		decide := b.undecided()
@@ -82,14 +82,14 @@ func TestKeptIsSealed(t *testing.T) {
 		}
 
 		// Another node needs the same key.
-		for name, key := range map[string][]byte{"none": nil, "another": bytes.Repeat([]byte{8}, 32)} {
+		for name, key := range map[string][][]byte{"none": nil, "another": {bytes.Repeat([]byte{8}, 32)}} {
 			v := &vault{store: written, wrapping: key, rand: b.gate.vault.rand, now: b.gate.now}
 			_, err := v.handle(t.Context(), id)
 			if !errors.Is(err, errWrapped) {
 				t.Errorf("with encryption key %s: %v", name, err)
 			}
 		}
-		v := &vault{store: written, wrapping: bytes.Repeat([]byte{7}, 32), rand: b.gate.vault.rand, now: b.gate.now}
+		v := &vault{store: written, wrapping: [][]byte{bytes.Repeat([]byte{7}, 32)}, rand: b.gate.vault.rand, now: b.gate.now}
 		path, err := v.statusPath(t.Context(), id)
 		if err != nil || path != location {
 			t.Errorf("another node has %q, %v", path, err)
@@ -150,5 +150,54 @@ func TestVaultRace(t *testing.T) {
 		if path != paths[0] {
 			t.Fatal("two processes have different keys")
 		}
+	}
+}
+
+// An encryption key is added, replaced by way of both, and needed from then on; the
+// addresses that callers have stay good throughout.
+func TestEncryptionKeyReplaced(t *testing.T) {
+	b := newBench(t, answering(201, ""))
+	one, two := bytes.Repeat([]byte{1}, vaultKeySize), bytes.Repeat([]byte{2}, vaultKeySize)
+	node := func(keys ...[]byte) *vault {
+		return &vault{store: b.store, wrapping: keys, rand: b.gate.vault.rand, now: b.gate.now}
+	}
+	want, err := b.gate.vault.statusPath(t.Context(), "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := b.gate.vault.keys[0].secret
+	for _, step := range []struct {
+		name  string
+		keys  [][]byte
+		good  bool
+		plain bool // in the store
+	}{
+		{name: "without", good: true, plain: true},
+		{name: "added", keys: [][]byte{one}, good: true},
+		{name: "left out", keys: nil},
+		{name: "the other", keys: [][]byte{two}},
+		{name: "new one behind", keys: [][]byte{one, two}, good: true},
+		{name: "new one before", keys: [][]byte{two, one}, good: true},
+		{name: "old one", keys: [][]byte{one}},
+		{name: "new one", keys: [][]byte{two}, good: true},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			got, err := node(step.keys...).statusPath(t.Context(), "1")
+			if !step.good && !errors.Is(err, errWrapped) || step.good && (err != nil || got != want) {
+				t.Errorf("address %q, error %v", got, err)
+			}
+			r, err := b.store.Get(t.Context(), vaultKind, vaultID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain := bytes.Contains(r.Data, []byte(base64.StdEncoding.EncodeToString(secret)))
+			if plain != step.plain {
+				t.Errorf("the key lies in the store as it is: %t", plain)
+			}
+		})
+	}
+	_, err = New(Config{Client: b.client, Store: b.store, EncryptionKeys: [][]byte{one, one[1:]}})
+	if !errors.Is(err, errWrapping) {
+		t.Errorf("a key that is too short: %v", err)
 	}
 }
