@@ -76,9 +76,10 @@ func upstreamCases() []outcomeCase {
 		{row: rowAnswered, name: "body shown", customer: approver, request: shown(`{"amount":"1"}`), status: 201, header: theirOwn, sent: 1},
 		{row: rowUnreachable, name: "refused", customer: approver, request: at("/gone/book"), modes: []stepup.Mode{stepup.ModeHold, stepup.ModeRedirect},
 			status: 502, problem: stepup.ProblemUpstreamUnreachable, forwarded: false, header: again},
-		// What has become of it does not change, so nobody is to look again.
+		// If it is over before its 202 goes out, the answer is that of hold mode; what is
+		// looked at later has no Retry-After, as it does not change.
 		{row: rowUnreachable, name: "refused", customer: approver, request: at("/gone/book"), modes: []stepup.Mode{stepup.ModeAsync},
-			status: 502, problem: stepup.ProblemUpstreamUnreachable, forwarded: false, header: final},
+			status: 502, problem: stepup.ProblemUpstreamUnreachable, forwarded: false, header: map[string]string{"X-Legacy": absent}},
 		{row: rowUnknown, name: "failed", customer: approver, request: at("/p/reset"),
 			status: 502, problem: stepup.ProblemOutcomeUnknown, forwarded: "unknown", header: final, sent: 1},
 		{row: rowUnknown, name: "timed out", customer: approver, request: at("/slow/hang"),
