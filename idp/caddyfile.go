@@ -52,6 +52,11 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		evidence_lifetime      <duration>
 //		signing_algs           <algorithms...>
 //		encryption_key         <placeholders...>
+//		audit [<file>] {
+//			file     <path>
+//			node     <name>
+//			max_size <size>
+//		}
 //		key_rotation           <duration>|off
 //		assertion_audience     core|issuer
 //		client_ca              <PEM files...>

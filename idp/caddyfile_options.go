@@ -6,6 +6,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 )
 
 // option reads one option of the directive. What is wrong with it, alone or beside
@@ -69,6 +71,9 @@ func (p *parser) read() error {
 		return p.list(&h.SigningAlgs)
 	case "encryption_key":
 		return p.list(&h.EncryptionKeys)
+	case "audit":
+		h.Audit = new(caddyaudit.Options)
+		return h.Audit.UnmarshalCaddyfile(p.Dispenser)
 	case "key_rotation":
 		return p.durationOrOff(&h.KeyRotation)
 	case "assertion_audience":

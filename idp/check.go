@@ -51,7 +51,7 @@ func (h *Handler) checkOptions() error {
 		h.checkLifetimes, h.checkEncryptionKeys, h.checkAssertionAudience, h.checkNetworks, h.checkMTLSBaseURL,
 		func() error { return checkChoice("profile", h.Profile, profiles) },
 		func() error { return checkEach("signing_algs", h.SigningAlgs, signingAlgs) },
-		h.checkBindingMessage, h.checkUsers,
+		h.checkBindingMessage, h.checkUsers, h.checkAudit,
 	} {
 		err := check()
 		if err != nil {

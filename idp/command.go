@@ -16,6 +16,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 	"github.com/caddyciba/gateway/idp/approval/factor"
 )
 
@@ -30,8 +31,10 @@ once, on all nodes that share its store.
 
 A customer who is added gets a link, and the same as QR code, by which the first
 passkey is made. It works once, in one browser, for a day.
+
+audit verify finds out whether an audit log was changed, and needs no running Caddy.
 `,
-		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(userCommand()) },
+		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(userCommand(), caddyaudit.Command()) },
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 )
 
@@ -184,6 +185,10 @@ type Handler struct {
 	// never be open where real people are asked, and every load of the config
 	// logs an error as long as it is. Default: false.
 	InsecureTestApprovals bool `json:"insecure_test_approvals,omitempty"`
+
+	// A log of who was asked what and decided what, in which every later change can be
+	// seen. Default: none.
+	Audit *caddyaudit.Options `json:"audit,omitempty"`
 
 	// What is done against floods. Default: the defaults of each limit.
 	Limits *Limits `json:"limits,omitempty"`

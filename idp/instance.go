@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 	"github.com/caddyciba/gateway/caddyciba/store/caddystore"
 	"github.com/caddyciba/gateway/idp/approval"
 	"github.com/caddyciba/gateway/idp/approval/factor"
@@ -35,7 +36,8 @@ type instance struct {
 	approval *approval.App
 	factors  *factor.Vault
 	notices  *notice.Queue
-	push     *webpush.Service // nil if there is no such notifier
+	push     *webpush.Service   // nil if there is no such notifier
+	audit    *caddyaudit.Handle // nil if there is no such log
 
 	// out is where the instance writes its log and reports what happens: to
 	// the config that is in use, which changes.
@@ -55,10 +57,13 @@ func newInstance(ctx caddy.Context, engine caddystore.Engine, s *settings, to *s
 	out := newOutlet(to)
 	in := &instance{issuer: s.Issuer, store: handle, stored: provider.NewStoredUsers(newPartition(handle, s.Issuer)), out: out}
 	in.users = directory{configured: users, stored: in.stored, out: out}
-	err = in.build(s, to)
+	err = in.openAudit(ctx, engine, s)
+	if err == nil {
+		err = in.build(s, to)
+	}
 	if err != nil {
 		// The error that matters is the one at hand; nothing was opened.
-		_ = handle.Release()
+		_ = in.release()
 		return nil, err
 	}
 	return in, nil
@@ -148,12 +153,12 @@ func (in *instance) Destruct() error {
 	}()
 	select {
 	case <-sent:
-		return in.store.Release()
+		return in.release()
 	case <-time.After(destructPatience):
 	}
 	go func() {
 		<-sent
-		err := in.store.Release()
+		err := in.release()
 		if err != nil {
 			in.out.logger().Error("releasing the store", zap.Error(err))
 		}

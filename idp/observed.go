@@ -36,10 +36,11 @@ func (in *instance) requested(ctx context.Context, request *provider.Request) {
 
 // happened counts and reports what has become of a request. The provider calls it
 // once it is written down.
-func (in *instance) happened(_ context.Context, e provider.Event) {
+func (in *instance) happened(ctx context.Context, e provider.Event) {
 	switch e.Type {
 	case provider.EventRequested:
 		collectors.requests.WithLabelValues(in.issuer, e.Client).Inc()
+		in.note(ctx, e)
 		return // the rest is in requested
 	case provider.EventNotified:
 		return
@@ -49,6 +50,7 @@ func (in *instance) happened(_ context.Context, e provider.Event) {
 		collectors.decisions.WithLabelValues(in.issuer, e.Client, string(e.Type)).Inc()
 		collectors.delay.WithLabelValues(in.issuer, string(e.Type)).Observe(max(0, e.Waited).Seconds())
 	}
+	in.note(ctx, e)
 	collectors.events.WithLabelValues(in.issuer, e.Client, string(e.Type)).Inc()
 	in.out.emit(eventPrefix+string(e.Type), func() map[string]any { return in.tell(e) })
 }

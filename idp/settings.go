@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddyciba/gateway/caddyciba/store/caddyaudit"
 	"github.com/caddyciba/gateway/idp/approval"
 	"github.com/caddyciba/gateway/idp/provider"
 )
@@ -38,6 +39,7 @@ type settings struct {
 	EvidenceLifetime    time.Duration
 	SigningAlgs         []string
 	EncryptionKeys      [][]byte
+	Audit               *caddyaudit.Options
 	AssertionAudience   string
 
 	Profile                 string
@@ -138,6 +140,7 @@ func (h *Handler) resolve(repl *caddy.Replacer) (*settings, []string, error) {
 
 // readKeys reads the provider's own secrets and the certificates that it trusts.
 func (s *settings) readKeys(repl *caddy.Replacer, h *Handler) error {
+	s.Audit = h.Audit
 	for _, configured := range h.EncryptionKeys {
 		key, err := encryptionKey(repl, configured)
 		if err != nil {
