@@ -2,6 +2,7 @@ package caddyciba
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -147,6 +148,26 @@ func TestReady(t *testing.T) {
 			var checks []checked
 			if status := s.ask("GET", "check", "", &checks); status != 200 || len(checks) == 0 {
 				t.Errorf("status %d", status)
+			}
+		})
+	}
+}
+
+// A provider that a gate uses is checked once, whatever else shapes the gate.
+func TestCheckOnce(t *testing.T) {
+	op, b := newFakeOP(t), newBank(t)
+	t.Setenv("CIBA_TEST_KEY", base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	for name, option := range map[string]string{
+		"plain":     "",
+		"encrypted": "encryption_key {env.CIBA_TEST_KEY}",
+		"audited":   "audit " + t.TempDir() + "/audit.log",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startSite(t, fmt.Sprintf("ciba {\n\tstore memory\n\t%s\n\tprovider corp {\n\t\tissuer %s\n\t}\n}", option, op.URL),
+				strings.Replace(gateBlock(op, b), "@transfer "+op.URL, "@transfer corp", 1))
+			var checks []checked
+			if status := s.ask("GET", "check", "", &checks); status != 200 || len(checks) != 2 {
+				t.Errorf("status %d, %+v: want the provider and the store", status, checks)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package caddyciba
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -53,6 +54,7 @@ func (a *App) check(ctx context.Context) []checked {
 	defer cancel()
 	var checks []func() checked
 	seen := make(map[string]bool)
+	encryption, unreadable := a.encryptionKeys()
 	for _, name := range slices.Sorted(maps.Keys(a.Providers)) {
 		p := a.Providers[name].withDefaults()
 		settings, err := a.settings(p)
@@ -60,7 +62,13 @@ func (a *App) check(ctx context.Context) []checked {
 			checks = append(checks, func() checked { return notConfigured(name, p.Issuer, err) })
 			continue
 		}
-		seen[settings.poolKey(a.engine.Key())] = true
+		key, err := a.gateKey(settings, encryption)
+		err = errors.Join(unreadable, err)
+		if err != nil {
+			checks = append(checks, func() checked { return notConfigured(name, p.Issuer, err) })
+			continue
+		}
+		seen[key] = true
 		checks = append(checks, func() checked { return a.checkProvider(ctx, name, settings) })
 	}
 	for _, key := range slices.Sorted(maps.Keys(a.gates)) {

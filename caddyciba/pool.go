@@ -85,11 +85,10 @@ func (a *App) acquire(ctx caddy.Context, p Provider) (*pooledGate, error) {
 	if err != nil {
 		return nil, err
 	}
-	audited, err := a.auditKey()
+	key, err := a.gateKey(settings, encryption)
 	if err != nil {
 		return nil, err
 	}
-	key := settings.poolKey(a.engine.Key() + string(bytes.Join(encryption, nil)) + audited)
 	pooled := &pooledGate{
 		key:       key,
 		construct: func() (caddy.Destructor, error) { return a.newGate(ctx, settings, key, encryption) },
@@ -100,6 +99,15 @@ func (a *App) acquire(ctx caddy.Context, p Provider) (*pooledGate, error) {
 	}
 	a.attach(pooled.key, g)
 	return pooled, nil
+}
+
+// gateKey names the gate of a client in the pool.
+func (a *App) gateKey(s *clientSettings, encryption [][]byte) (string, error) {
+	audited, err := a.auditKey()
+	if err != nil {
+		return "", err
+	}
+	return s.poolKey(a.engine.Key() + string(bytes.Join(encryption, nil)) + audited), nil
 }
 
 // hold takes one more reference. The gate is there already, unless the handler
