@@ -89,6 +89,14 @@ func (d *Desk) Serve(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// lookupRefusal is the answer when the store cannot say what has become of a request,
+// which says nothing of whether it was sent.
+func lookupRefusal(err error) *Refusal {
+	f := refuse(ProblemUnavailable, "It cannot be said now what has become of the request. Ask again later.", err)
+	f.Forwarded, f.RetryAfter = ForwardedUnknown, storeRetryAfter
+	return f
+}
+
 // notFound is the one answer for what does not exist and for what is somebody
 // else's (threats S01, S02).
 func notFound() *Refusal {
@@ -111,7 +119,7 @@ func (d *Desk) find(r *http.Request, handle string) (*counter, error) {
 	for _, g := range gates {
 		id, ok, err := g.vault.transaction(r.Context(), handle)
 		if err != nil {
-			return nil, storeRefusal(err)
+			return nil, lookupRefusal(err)
 		}
 		if !ok {
 			continue
@@ -121,7 +129,7 @@ func (d *Desk) find(r *http.Request, handle string) (*counter, error) {
 			return nil, notFound()
 		}
 		if err != nil {
-			return nil, storeRefusal(err)
+			return nil, lookupRefusal(err)
 		}
 		// Of several gates of that name, as after a reload, the one that has it.
 		i := slices.IndexFunc(gates, func(g *Gate) bool { return g.name == t.Gate && g.Serves(id) })
@@ -133,7 +141,7 @@ func (d *Desk) find(r *http.Request, handle string) (*counter, error) {
 		}
 		v, err := gates[i].view(r.Context(), t)
 		if err != nil {
-			return nil, storeRefusal(err)
+			return nil, lookupRefusal(err)
 		}
 		c := &counter{gate: gates[i], view: v}
 		err = c.admit(r, d.Caller(r))
@@ -149,7 +157,7 @@ func (d *Desk) find(r *http.Request, handle string) (*counter, error) {
 func (c *counter) admit(r *http.Request, caller string) error {
 	secret, err := c.gate.vault.cookieSecret(r.Context(), c.ID)
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	for _, cookie := range r.CookiesNamed(cookieName(c.ID)) {
 		if hmac.Equal([]byte(cookie.Value), []byte(secret)) {
@@ -220,11 +228,11 @@ func (c *counter) linger(r *http.Request) error {
 	before := c.State
 	t, err := c.gate.journal.awaitChange(ctx, c.ID, func(t *Transaction) bool { return t.State != before })
 	if t == nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	c.view, err = c.gate.view(r.Context(), t)
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	return nil
 }
@@ -264,7 +272,7 @@ func (c *counter) writeResult(w http.ResponseWriter, r *http.Request) error {
 		return f
 	}
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	play(w, r, k, body, nil)
 	return nil
@@ -301,7 +309,7 @@ func (c *counter) checkForm(r *http.Request, form url.Values) error {
 	}
 	secret, err := c.gate.vault.formSecret(r.Context(), c.ID)
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	if !hmac.Equal([]byte(form.Get("form")), []byte(secret)) {
 		return refuse(ProblemForm, "Nothing was done.", nil)

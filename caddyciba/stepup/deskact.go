@@ -26,7 +26,7 @@ func (c *counter) serveCancel(w http.ResponseWriter, r *http.Request) error {
 	}
 	t, err := c.gate.Cancel(r.Context(), c.ID)
 	if t == nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	c.Transaction = t
 	if err != nil {
@@ -138,7 +138,7 @@ func (g *Gate) sendFor(w http.ResponseWriter, r *http.Request, id string) error 
 	}
 	current, err := g.journal.read(r.Context(), id)
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	if current.State != StateApproved {
 		return endOf(current.Transaction)

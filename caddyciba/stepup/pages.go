@@ -26,7 +26,7 @@ func (d *Desk) serveAsset(w http.ResponseWriter, r *http.Request) error {
 	}
 	p, err := pages()
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	if !p.ServeAsset(w, r, name) {
 		return notFound()
@@ -38,7 +38,7 @@ func (d *Desk) serveAsset(w http.ResponseWriter, r *http.Request) error {
 func (c *counter) servePage(w http.ResponseWriter, r *http.Request) error {
 	p, err := pages()
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	v, err := c.page(r)
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *counter) servePage(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = p.Write(w, r, http.StatusOK, v)
 	if err != nil {
-		return storeRefusal(err)
+		return lookupRefusal(err)
 	}
 	return nil
 }
@@ -75,7 +75,7 @@ func (c *counter) page(r *http.Request) (page.View, error) {
 	}
 	secret, err := c.gate.vault.formSecret(r.Context(), c.ID)
 	if err != nil {
-		return v, storeRefusal(err)
+		return v, lookupRefusal(err)
 	}
 	v.Form = secret
 	if v.Kind == page.Approved && c.cookie {
