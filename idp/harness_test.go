@@ -145,7 +145,9 @@ func (s *server) url(path string) string { return "http://localhost:" + s.port +
 // has not reached any handler, so that another is made.
 func (s *server) do(r *http.Request) (*http.Response, []byte) {
 	s.t.Helper()
-	resp, err := s.client.Do(r)
+	// The client writes its cookies into the request that it is given, and two
+	// sessions in one request are none.
+	resp, err := s.client.Do(r.Clone(r.Context()))
 	for try := 0; try < 5 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)); try++ {
 		if r.GetBody != nil {
 			body, bodyErr := r.GetBody()
@@ -154,7 +156,7 @@ func (s *server) do(r *http.Request) (*http.Response, []byte) {
 			}
 			r.Body = body
 		}
-		resp, err = s.client.Do(r)
+		resp, err = s.client.Do(r.Clone(r.Context()))
 	}
 	if err != nil {
 		s.t.Fatal(err)
