@@ -104,7 +104,7 @@ func TestBadProviders(t *testing.T) {
 	var providers, gates strings.Builder
 	for i := range rows {
 		fmt.Fprintf(&providers, "provider p%d {\n\tissuer %s/%d\n\ttrust_pool file %s\n\tlong_poll off\n}\n", i, server.URL, i, authority)
-		fmt.Fprintf(&gates, "ciba /%d p%d {\n\tcustomer alice\n\tmessage Transfer\n\thold 2s\n\tlimit off\n}\n", i, i)
+		fmt.Fprintf(&gates, "ciba /%d p%d {\n\tcustomer alice\n\tmessage Transfer\n\thold 10s\n\tlimit off\n}\n", i, i)
 	}
 	s := startSite(t, "ciba {\n\tstore memory\n"+providers.String()+"}", gates.String()+"reverse_proxy "+b.addr())
 	got := make([]answer, len(rows))

@@ -101,7 +101,9 @@ func (s *site) load(body string) error {
 	if err != nil {
 		return err
 	}
-	return caddy.Load(config, true)
+	err = caddy.Load(config, true)
+	porttest.Settle(s.t, s.addr)
+	return err
 }
 
 // reload replaces the configuration through the admin API, as `caddy reload`
@@ -127,6 +129,7 @@ func (s *site) reload(body string) {
 		text, _ := io.ReadAll(resp.Body)
 		s.t.Fatalf("reload: %s: %s", resp.Status, text)
 	}
+	porttest.Settle(s.t, s.addr)
 }
 
 // An answer is what a caller got.
