@@ -80,12 +80,14 @@ func (h *Handler) nextFor(r *http.Request, next caddyhttp.Handler) stepup.Next {
 		}
 		// Placeholders of the handlers behind us read the request that Caddy
 		// made them for, so the approved request takes its place there, and
-		// leaves it with its token when it has been sent.
+		// leaves it with its token when it has been sent. The handlers get one
+		// of their own with the same URL and headers: what still writes the body
+		// when the upstream has answered looks at its request afterwards.
+		own := approved.WithContext(context.WithValue(approved.Context(), approvedKey{}, h.own))
 		before := *r
 		defer func() { *r = before }()
-		approved = approved.WithContext(context.WithValue(approved.Context(), approvedKey{}, h.own))
-		*r = *approved
-		return next.ServeHTTP(w, r)
+		*r = *own
+		return next.ServeHTTP(w, own)
 	}
 }
 
