@@ -231,17 +231,18 @@ type bank struct {
 type received struct {
 	method, target, body string
 	header               http.Header
+	broken               bool // the body did not come to its end
 }
 
 func newBank(t *testing.T) *bank {
 	t.Helper()
 	b := new(bank)
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		text, _ := io.ReadAll(r.Body)
+		text, err := io.ReadAll(r.Body)
 		b.mu.Lock()
 		header := r.Header.Clone()
 		header.Set("Host", r.Host)
-		b.seen = append(b.seen, received{r.Method, r.RequestURI, string(text), header})
+		b.seen = append(b.seen, received{r.Method, r.RequestURI, string(text), header, err != nil})
 		handle := b.handle
 		b.mu.Unlock()
 		if handle != nil {

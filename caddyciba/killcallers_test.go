@@ -43,6 +43,9 @@ func timesSeen(b *bank) (map[int]int, error) {
 	for _, r := range b.received() {
 		var body struct{ Amount string }
 		var number int
+		if r.broken {
+			continue // who sent it was killed, and no upstream can carry it out
+		}
 		err := json.Unmarshal([]byte(r.body), &body)
 		if err == nil {
 			_, err = fmt.Sscanf(body.Amount, "%d.00", &number)
